@@ -1,0 +1,143 @@
+"""Settings and paths: flag > SAVE_* environment > config.toml > default.
+
+Rooms take plain values; only this module and the shell know where a value came from.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from savecli.errors import ConfigError
+
+ASR_NAMES = ("base", "tiny.en", "openai/base", "openai/tiny.en", "off")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DEFAULTS = {"asr": "base", "language": "", "device": "auto", "offline": "", "stall_s": "60"}
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"", "0", "false", "no", "off"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting of one run.
+
+    Attributes:
+        home: the folder of the store, of config.toml and of the log of unexpected errors.
+        model_dir: where weights are put together or placed by hand.
+        asr: one of ASR_NAMES.
+        language: ISO 639-1 code of what is spoken; "" lets the transcriber tell.
+        device: one of DEVICES.
+        offline: no socket may be opened; nothing opens one today, so it only has to stay true.
+        stall_s: how long a file may keep the decoder busy without headway.
+        sources: for each setting, where its value came from.
+    """
+
+    home: Path
+    model_dir: Path
+    asr: str = "base"
+    language: str = ""
+    device: str = "auto"
+    offline: bool = False
+    stall_s: float = 60.0
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def store_dir(self) -> Path:
+        return self.home / "store"
+
+    @property
+    def log_file(self) -> Path:
+        return self.home / "errors.log"
+
+
+def load(**flags: str | Path | bool | None) -> Config:
+    """The settings of this run; a flag that is None was not given.
+
+    Raises:
+        ConfigError: a value that makes no sense, naming where it came from.
+    """
+    given = {name: str(value) for name, value in flags.items() if value is not None}
+    home, home_source = _home(given)
+    from_file = _read_file(home / "config.toml")
+    values: dict[str, str] = {"home": str(home)}
+    sources = {"home": home_source}
+    for name, default in {"model_dir": "", **DEFAULTS}.items():
+        values[name], sources[name] = _first(
+            (given.get(name), f"--{name.replace('_', '-')}"),
+            (os.environ.get(f"SAVE_{name.upper()}"), f"SAVE_{name.upper()}"),
+            (os.environ.get("HF_HUB_OFFLINE") if name == "offline" else None, "HF_HUB_OFFLINE"),
+            (from_file.get(name), str(home / "config.toml")),
+            (default, "default"),
+        )
+    return Config(
+        home=home,
+        model_dir=Path(values["model_dir"]).expanduser().absolute() if values["model_dir"] else _cache() / "models",
+        asr=_one_of(values, sources, "asr", ASR_NAMES),
+        language=values["language"],
+        device=_one_of(values, sources, "device", DEVICES),
+        offline=_flag(values, sources, "offline"),
+        stall_s=_seconds(values, sources, "stall_s"),
+        sources=sources,
+    )
+
+
+def _home(given: Mapping[str, str]) -> tuple[Path, str]:
+    value, source = _first((given.get("home"), "--home"), (os.environ.get("SAVE_HOME"), "SAVE_HOME"), ("", "default"))
+    if value:
+        return Path(value).expanduser().absolute(), source
+    from platformdirs import user_data_path
+
+    return user_data_path("save", appauthor=False), source
+
+
+def _cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("save", appauthor=False)
+
+
+def _first(*candidates: tuple[str | None, str]) -> tuple[str, str]:
+    return next((value, source) for value, source in candidates if value is not None)
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    try:
+        settings = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}", hint="correct or remove that file") from error
+    known = {"model_dir", *DEFAULTS}
+    if unknown := sorted(settings.keys() - known):
+        raise ConfigError(
+            f"{path} sets {', '.join(unknown)}, which is no setting", hint=f"the settings are {', '.join(sorted(known))}"
+        )
+    return {name: str(value) for name, value in settings.items()}
+
+
+def _one_of(values: Mapping[str, str], sources: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    if values[name] not in allowed:
+        raise ConfigError(
+            f"{name} cannot be {values[name]!r} (from {sources[name]})", hint=f"choose one of {', '.join(allowed)}"
+        )
+    return values[name]
+
+
+def _flag(values: Mapping[str, str], sources: Mapping[str, str], name: str) -> bool:
+    value = values[name].lower()
+    if value not in TRUE | FALSE:
+        raise ConfigError(f"{name} cannot be {values[name]!r} (from {sources[name]})", hint="set it to 1 or 0")
+    return value in TRUE
+
+
+def _seconds(values: Mapping[str, str], sources: Mapping[str, str], name: str) -> float:
+    try:
+        value = float(values[name])
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"{name} cannot be {values[name]!r} (from {sources[name]})", hint="give a number of seconds")
+    return value

@@ -1,0 +1,229 @@
+"""The records that flow between rooms: frozen, keyword-only, checked when made.
+
+Times are float seconds from the first picture or sound of the file, whatever its own clock says.
+Spans are half-open, ``[start_s, end_s)``. Shapes: F frames, S samples, U utterances, D embedding, H, W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def _check(ok: bool, what: str) -> None:
+    if not ok:
+        raise ValueError(what)
+
+
+def _shape(array: NDArray[Any] | None) -> str:
+    return "None" if array is None else f"{array.dtype}{list(array.shape)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """One file on disk, as it was when it was looked at.
+
+    Attributes:
+        path: absolute.
+        fingerprint: 32 hex digits from the file's size, head, middle and tail; equal for a copy.
+        size_bytes, mtime_ns: as `os.stat` gives them.
+        duration_s: from the first to the end of the last packet, not what the header claims.
+        has_video, has_audio: whether a stream of that kind holds at least one packet.
+    """
+
+    path: Path
+    fingerprint: str
+    size_bytes: int
+    mtime_ns: int
+    duration_s: float
+    has_video: bool
+    has_audio: bool
+
+    def __post_init__(self) -> None:
+        _check(self.path.is_absolute(), f"path must be absolute: {self.path}")
+        _check(self.duration_s >= 0, f"duration_s must not be negative: {self.duration_s}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """The span of a video that is embedded and indexed: ``[start_s, end_s)``."""
+
+    start_s: float
+    end_s: float
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.start_s < self.end_s, f"not a span: [{self.start_s}, {self.end_s})")
+
+    @property
+    def length_s(self) -> float:
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A spoken word with its own times; `text` carries no surrounding white space."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utterance:
+    """A stretch of speech without a long pause; `words` may be empty where the engine gave none."""
+
+    start_s: float
+    end_s: float
+    text: str
+    words: tuple[Word, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self.start_s <= self.end_s, f"utterance ends before it starts: {self.start_s}, {self.end_s}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """What is said in a video.
+
+    Attributes:
+        language: ISO 639-1 code, or "" where nothing was said.
+        language_probability: 0..1.
+        utterances: in order of time.
+    """
+
+    language: str = ""
+    language_probability: float = 0.0
+    utterances: tuple[Utterance, ...] = ()
+
+    def within(self, start_s: float, end_s: float) -> tuple[Utterance, ...]:
+        """The utterances whose middle lies in ``[start_s, end_s)``: each belongs to one segment."""
+        return tuple(u for u in self.utterances if start_s <= (u.start_s + u.end_s) / 2 < end_s)
+
+    @property
+    def speech_s(self) -> float:
+        """Seconds covered by speech."""
+        return sum(u.end_s - u.start_s for u in self.utterances)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaSpec:
+    """What a model wants to be fed; it travels with the weights, never with the user's settings.
+
+    Attributes:
+        n_frames: frames sampled from a full segment.
+        resize_px: the picture's shorter side is scaled to this ...
+        size_px: ... and its centre cropped to this many pixels square.
+        sample_rate_hz: of the waveform.
+        window_s: length of a full segment.
+    """
+
+    n_frames: int = 12
+    resize_px: int = 256
+    size_px: int = 224
+    sample_rate_hz: int = 16_000
+    window_s: float = 12.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class WaveformBlock:
+    """A stretch of sound without a gap.
+
+    Attributes:
+        start_s: the time of its first sample.
+        waveform: (S,) float32 mono in -1..1, finite.
+    """
+
+    start_s: float
+    waveform: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        _check(
+            self.waveform.ndim == 1 and str(self.waveform.dtype) == "float32",
+            f"waveform must be (S,) float32: {_shape(self.waveform)}",
+        )
+
+    def __repr__(self) -> str:
+        return f"WaveformBlock(start_s={self.start_s:.3f}, waveform={_shape(self.waveform)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class Media:
+    """The decoded content of one segment: what an Encoder reads.
+
+    Attributes:
+        frames: (F, H, W, 3) uint8 RGB; F may be 0 for a file without pictures.
+        frame_times_s: (F,) float64, the true time of each frame, increasing.
+        waveform: (S,) float32 mono at the spec's rate in -1..1, or None where there is no sound to embed.
+        utterances: what is said in this segment.
+    """
+
+    frames: NDArray[np.uint8]
+    frame_times_s: NDArray[np.float64]
+    waveform: NDArray[np.float32] | None = None
+    utterances: tuple[Utterance, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self.frames.ndim == 4 and self.frames.shape[-1] == 3, f"frames must be (F, H, W, 3): {_shape(self.frames)}")
+        _check(str(self.frames.dtype) == "uint8", f"frames must be uint8: {_shape(self.frames)}")
+        _check(self.frame_times_s.shape == self.frames.shape[:1], "one time for each frame")
+        if self.waveform is not None:
+            _check(self.waveform.ndim == 1 and str(self.waveform.dtype) == "float32", f"waveform must be (S,) float32: {_shape(self.waveform)}")
+
+    def __repr__(self) -> str:
+        return f"Media(frames={_shape(self.frames)}, waveform={_shape(self.waveform)}, utterances={len(self.utterances)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class Embedding:
+    """What the store keeps of one segment; all rows have unit norm.
+
+    Attributes:
+        seen: (1, D) float32, the frames pooled; (0, D) where no frame was decoded.
+        frames: (F, D) float32, each frame by itself.
+        said: (U, D) float32, one row for each utterance; (0, D) where nothing is said.
+    """
+
+    seen: NDArray[np.float32]
+    frames: NDArray[np.float32]
+    said: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        for name in ("seen", "frames", "said"):
+            rows = getattr(self, name)
+            _check(rows.ndim == 2 and str(rows.dtype) == "float32", f"{name} must be (N, D) float32: {_shape(rows)}")
+        _check(self.seen.shape[0] == min(1, self.frames.shape[0]), "one pooled row if there is any frame")
+
+    def __repr__(self) -> str:
+        return f"Embedding(seen={_shape(self.seen)}, frames={_shape(self.frames)}, said={_shape(self.said)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A result shown to a person.
+
+    Attributes:
+        path: of the video.
+        video_id: its fingerprint.
+        start_s, end_s: the span to play.
+        score: 0..1, higher is better; the sum of `why`.
+        why: what each modality ("seen", "said") adds to the score.
+        snippet: the words spoken there, "" where none are.
+        best_s: the time of the frame or word that speaks most for this moment.
+        mounted: whether the file is there to be played now.
+    """
+
+    path: Path
+    video_id: str
+    start_s: float
+    end_s: float
+    score: float
+    why: Mapping[str, float] = field(default_factory=dict)
+    snippet: str = ""
+    best_s: float = 0.0
+    mounted: bool = True

@@ -1,0 +1,219 @@
+"""The frames shown at given times, decoding as little as the file allows.
+
+Three ways, by where its key frames are: key frames alone where they lie close enough; forward with a jump to
+the key frame before the next time asked for; and plain forward, where the clock leaps or a jump landed wrong.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from savecli.media.decode.container import DAMAGE, keep_only, mended, opened, packets
+from savecli.media.decode.picture import Scaler
+from savecli.media.footage import MAX_PIXELS, Frame, FrameStream, Tally, Timeline, Track
+
+_KEY_GAP = 1.5
+"""Key frames alone will do if they are never further apart than this many times the spacing asked for."""
+_WORTH_A_JUMP_S = 0.25
+_ROUNDING_S = 1e-3
+"""Matroska's clock ticks in milliseconds."""
+
+Shown = tuple[int, float, VideoFrame]
+
+
+class _JumpWentWrongError(Exception):
+    """A seek landed behind its key frame, or before where we were."""
+
+
+def frames(
+    timeline: Timeline,
+    times_s: Sequence[float],
+    *,
+    resize_px: int,
+    size_px: int,
+    max_pixels: int = MAX_PIXELS,
+    tally: Tally | None = None,
+) -> FrameStream:
+    """The frame shown at each of `times_s`: the last that starts at or before it, or else the first of all.
+
+    Each decoded frame is given at most once: of several times that fall on one frame, the first is answered.
+    Where key frames lie at most 1.5 times the spacing of `times_s` apart, the nearest key frame stands in.
+
+    Args:
+        timeline: from `probe`, of the same file.
+        times_s: increasing.
+        resize_px: the picture's shorter side is scaled to this, upright and with square pixels ...
+        size_px: ... and its centre cropped to this many pixels square.
+        max_pixels: pictures that turn out larger are lost.
+        tally: told how far the decoding is.
+
+    Raises:
+        MediaError: while iterating, if the file cannot be opened any more.
+        ValueError: times that are not sorted.
+    """
+    if any(later < earlier for earlier, later in pairwise(times_s)):
+        raise ValueError("times_s must increase")
+    tally = Tally() if tally is None else tally
+    return FrameStream(_images(timeline, times_s, (resize_px, size_px), max_pixels, tally), tally)
+
+
+def _images(
+    timeline: Timeline, times_s: Sequence[float], sizes_px: tuple[int, int], max_pixels: int, tally: Tally
+) -> Iterator[Frame]:
+    if timeline.video is None or not times_s:
+        return
+    search = _Search(times_s)
+    for way in _ways(timeline, times_s):
+        with opened(timeline.path) as container:
+            reader = _Reader(container, timeline, timeline.video, max_pixels, tally)
+            aspect: Fraction | None = reader.stream.sample_aspect_ratio
+            scaler = Scaler(resize_px=sizes_px[0], size_px=sizes_px[1], pixel_aspect=aspect)
+            shown = reader.key_frames(times_s) if way == "keys" else search.among(reader, jump=way == "jump")
+            n_given = 0
+            try:
+                for index, time_s, picture in shown:
+                    n_given += 1
+                    yield Frame(index=index, time_s=max(time_s, 0.0), image=scaler(picture))
+            except _JumpWentWrongError:
+                continue
+            if n_given or way != "keys":
+                return
+
+
+def _ways(timeline: Timeline, times_s: Sequence[float]) -> tuple[str, ...]:
+    """What to try, in this order, until one of them works."""
+    if timeline.video is None or timeline.video.shifts or not timeline.key_frame_times_s:
+        return ("forward",)
+    spacing_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
+    marks = (timeline.video.start_s, *timeline.key_frame_times_s, timeline.video.end_s)
+    gap_s = max(later - earlier for earlier, later in pairwise(marks))
+    return ("keys", "jump", "forward") if gap_s <= _KEY_GAP * spacing_s else ("jump", "forward")
+
+
+class _Reader:
+    """Decoded pictures of one stream with their times, in the order they are shown."""
+
+    def __init__(
+        self, container: InputContainer, timeline: Timeline, track: Track, max_pixels: int, tally: Tally
+    ) -> None:
+        self.stream: VideoStream = container.streams[track.index]  # type: ignore[assignment]
+        self._container = container
+        self._track = track
+        self._tick_s = float(self.stream.time_base or 0)
+        self._origin_s = timeline.origin_s
+        self._keys_s = timeline.key_frame_times_s
+        self._sought_s = -1.0
+        self._after_s: float | None = None
+        self._not_before_s = -np.inf
+        self._tally = tally
+        keep_only(container, {track.index})
+        # One thread: the caller's own work fills the other cores, and two cost 15 % more time in sum.
+        self.stream.thread_count = 1
+        self.stream.codec_context.options = {"max_pixels": str(max_pixels), "skip_loop_filter": "noref"}
+
+    def __iter__(self) -> Iterator[tuple[float, VideoFrame]]:
+        for packet in mended(packets(self._container, (self.stream,), self._tally), self._track):
+            if self._after_s is not None:
+                self._check_landing(self._time(packet))
+            yield from self._decoded(packet)
+        yield from self._decoded(None)
+
+    def key_frames(self, times_s: Sequence[float]) -> Iterator[Shown]:
+        """Decode nothing but the key frames nearest to `times_s`."""
+        wanted = _nearest(times_s, self._keys_s)
+        for packet in packets(self._container, (self.stream,), self._tally):
+            if packet.is_keyframe and round(self._time(packet), 4) in wanted:
+                yield from self._answers(packet, wanted)
+            self._tally.reach(self._time(packet))
+        yield from self._answers(None, wanted)
+
+    def jump_before(self, time_s: float, now_s: float) -> bool:
+        """Go to the last key frame before `time_s`, if that lies ahead and was not gone to yet."""
+        key_s = self._keys_s[max(bisect_right(self._keys_s, time_s + _ROUNDING_S) - 1, 0)]
+        if key_s <= max(self._sought_s, now_s + _WORTH_A_JUMP_S):
+            return False
+        self._sought_s, self._after_s = key_s, now_s
+        ticks = round((key_s + self._origin_s) / self._tick_s)
+        try:
+            self._container.seek(ticks, stream=self.stream)
+        except DAMAGE as error:
+            raise _JumpWentWrongError from error
+        self._not_before_s = key_s - _ROUNDING_S
+        return True
+
+    def _check_landing(self, landed_s: float) -> None:
+        if not (self._after_s or 0.0) - _ROUNDING_S <= landed_s <= self._sought_s + _ROUNDING_S:
+            raise _JumpWentWrongError
+        self._after_s = None
+
+    def _answers(self, packet: Packet[Any] | None, wanted: dict[float, int]) -> Iterator[Shown]:
+        for time_s, picture in self._decoded(packet):
+            index = wanted.pop(round(time_s, 4), None)
+            if index is not None:
+                yield index, time_s, picture
+
+    def _decoded(self, packet: Packet[Any] | None) -> Iterator[tuple[float, VideoFrame]]:
+        try:
+            pictures = self.stream.codec_context.decode(packet)
+        except DAMAGE:
+            self._tally.n_bad_packets += 1
+            return
+        for picture in pictures:
+            self._tally.n_decoded += 1
+            time_s = self._time(picture)
+            if time_s >= self._not_before_s and time_s <= self._track.end_s + _ROUNDING_S:
+                self._tally.reach(time_s)
+                yield time_s, picture
+
+    def _time(self, stamped: Packet[Any] | VideoFrame) -> float:
+        ticks = stamped.dts if stamped.pts is None else stamped.pts
+        return np.nan if ticks is None else ticks * self._tick_s - self._origin_s
+
+
+@dataclass(slots=True)
+class _Search:
+    """Which frame answers which time; survives a change of the way to read."""
+
+    times_s: Sequence[float]
+    next_time: int = 0
+
+    def among(self, reader: _Reader, *, jump: bool) -> Iterator[Shown]:
+        held: tuple[float, VideoFrame] | None = None
+        given = False
+        for now_s, picture in reader:
+            if held is not None and now_s <= held[0]:
+                continue
+            first = self.next_time
+            self.next_time = max(first, bisect_left(self.times_s, now_s - _ROUNDING_S / 10))
+            fresh = held is None
+            if self.next_time > first and not given:
+                yield first, *(held or (now_s, picture))
+            given = fresh and self.next_time > first
+            held = now_s, picture
+            if self.next_time == len(self.times_s):
+                return
+            if jump and reader.jump_before(self.times_s[self.next_time], now_s):
+                held, given = None, False
+        if held is not None and not given:
+            yield self.next_time, *held
+        self.next_time = len(self.times_s)
+
+
+def _nearest(times_s: Sequence[float], keys_s: Sequence[float]) -> dict[float, int]:
+    """The key frame nearest to each time -> the first of the times that it answers."""
+    middles = [(earlier + later) / 2 for earlier, later in pairwise(keys_s)]
+    answers: dict[float, int] = {}
+    for index, time_s in enumerate(times_s):
+        answers.setdefault(round(keys_s[bisect_right(middles, time_s)], 4), index)
+    return answers

@@ -1,0 +1,137 @@
+"""Frames -> class logits: EfficientNet-Lite0, frozen.
+
+Architecture: Tan and Le 2019 without squeeze-and-excitation and with ReLU6, as in TensorFlow's
+"Lite" release, from which the weights come (hence its SAME padding and batch-norm epsilon).
+The network is fixed, so batch norm is folded into the convolutions when the weights are loaded, and
+the padding is a constant. timm has the same network, but importing it takes longer than torch itself
+(docs/decisions.md); tests/model/test_vision.py holds ours equal to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from savecli.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+N_CLASSES = 1000
+BATCH_NORM_EPS = 1e-3
+# repeats, kernel, stride of the first, expansion, channels out
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+class Convolution(nn.Module):
+    """Convolution with TensorFlow's SAME padding for an even input: the odd pixel goes right and below."""
+
+    def __init__(self, d_in: int, d_out: int, kernel: int, stride: int, *, depthwise: bool, active: bool) -> None:
+        super().__init__()
+        total = kernel - stride if stride > 1 else kernel - 1
+        before, after = total // 2, total - total // 2
+        self.pad = nn.ZeroPad2d((before, after, before, after)) if before != after else nn.Identity()
+        groups = d_in if depthwise else 1
+        self.conv = nn.Conv2d(d_in, d_out, kernel, stride, before if before == after else 0, groups=groups)
+        self.active = nn.ReLU6(inplace=True) if active else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H/stride, W/stride)."""
+        result: Tensor = self.active(self.conv(self.pad(x)))
+        return result
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project; added to its input where the shape stays."""
+
+    def __init__(self, d_in: int, d_out: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        d_inner = d_in * expansion
+        expand = [Convolution(d_in, d_inner, 1, 1, depthwise=False, active=True)] if expansion > 1 else []
+        self.layers = nn.Sequential(
+            *expand,
+            Convolution(d_inner, d_inner, kernel, stride, depthwise=True, active=True),
+            Convolution(d_inner, d_out, 1, 1, depthwise=False, active=False),
+        )
+        self.residual = stride == 1 and d_in == d_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H/stride, W/stride)."""
+        result: Tensor = self.layers(x)
+        return x + result if self.residual else result
+
+
+class EfficientNetLite0(nn.Module):
+    """(B, 224, 224, 3) uint8 RGB -> (B, 1000) ImageNet logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [Convolution(3, 32, 3, 2, depthwise=False, active=True)]
+        width = 32
+        for repeats, kernel, stride, expansion, d_out in STAGES:
+            for i in range(repeats):
+                layers.append(InvertedResidual(width, d_out, kernel, stride if i == 0 else 1, expansion))
+                width = d_out
+        layers.append(Convolution(width, 1280, 1, 1, depthwise=False, active=True))
+        self.trunk = nn.Sequential(*layers)
+        self.classifier = nn.Linear(1280, N_CLASSES)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Scaling is (x - 127.5) / 127.5; the ImageNet mean and deviation cost 8 points here."""
+        # NHWC bytes seen as NCHW are already in channels-last order, which convolutions on CPU prefer.
+        x = (frames.permute(0, 3, 1, 2).float() - 127.5) / 127.5
+        logits: Tensor = self.classifier(self.trunk(x).mean(dim=(2, 3)))
+        return logits
+
+
+def load(path: Path, device: str = "cpu") -> EfficientNetLite0:
+    """The network with the weights of `efficientnet-lite0-57934424.pth`, ready to run.
+
+    Raises:
+        WeightsError: where the file does not hold exactly this network, naming the first difference.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        raise WeightsError(f"cannot read {path}: {error}", hint="save doctor") from error
+    network = EfficientNetLite0()
+    tensors = iter([(k, v) for k, v in state.items() if not k.endswith("num_batches_tracked")])
+    # The file's names are of another code base, its order is the order of computation.
+    with torch.no_grad():
+        for conv in (m for m in network.modules() if isinstance(m, nn.Conv2d)):
+            weight, gamma, beta, mean, variance = (_take(tensors, path) for _ in range(5))
+            scale = gamma / torch.sqrt(variance + BATCH_NORM_EPS)
+            _assign(conv.weight, weight * scale[:, None, None, None], path)
+            _assign(conv.bias, beta - mean * scale, path)
+        _assign(network.classifier.weight, _take(tensors, path), path)
+        _assign(network.classifier.bias, _take(tensors, path), path)
+    if (extra := next(tensors, None)) is not None:
+        raise WeightsError(f"{path} is not EfficientNet-Lite0: unexpected {extra[0]}", hint="save doctor")
+    return network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _take(tensors: Iterator[tuple[str, Tensor]], path: Path) -> Tensor:
+    name, tensor = next(tensors, (None, None))
+    if name is None:
+        raise WeightsError(f"{path} is not EfficientNet-Lite0: it ends too early", hint="save doctor")
+    result: Tensor = tensor
+    return result
+
+
+def _assign(parameter: Tensor | None, value: Tensor, path: Path) -> None:
+    if parameter is None or parameter.shape != value.shape:
+        shape = None if parameter is None else tuple(parameter.shape)
+        raise WeightsError(f"{path}: a tensor is {tuple(value.shape)}, not {shape}", hint="save doctor")
+    parameter.copy_(value)

@@ -1,0 +1,49 @@
+"""Files that survive a power cut: written aside, synced, renamed, and the folder synced too."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+
+BLOCK_BYTES = 1 << 20
+
+
+def sync_file(path: Path) -> None:
+    """Forces the content of `path` to disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Forces the names in `folder` to disk."""
+    if os.name == "nt":  # Windows cannot open a folder, and its renames are journalled.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Gives a finished file its name: whoever opens `path` sees all of it or what was there before."""
+    sync_file(temporary)
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces `path` by a file holding `text`."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    publish(temporary, path)
+
+
+def crc32_of(path: Path) -> int:
+    """CRC-32 of a whole file, read block by block."""
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            crc = zlib.crc32(block, crc)
+    return crc

@@ -1,0 +1,77 @@
+"""The store's folder: its format, and the identity of what made the embeddings in it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from savecli.errors import StoreError
+from savecli.store.catalog import Catalog
+from savecli.store.durable import write_text
+
+FORMAT = 1
+CATALOG_NAME = "catalog.db"
+
+
+def exists(home: Path) -> bool:
+    """Whether a store was made in `home`; `FORMAT` is the last file that making one writes."""
+    return (home / "FORMAT").is_file()
+
+
+def not_indexed(home: Path) -> StoreError:
+    """What to raise where a store is needed and there is none."""
+    return StoreError(f"nothing indexed yet in {home}", hint="save index FOLDER")
+
+
+def mark(home: Path) -> None:
+    """Declares the store in `home` to be complete."""
+    write_text(home / "FORMAT", f"{FORMAT}\n")
+
+
+def check_format(home: Path) -> None:
+    """Refuses a folder that this version cannot read.
+
+    Raises:
+        StoreError: a newer version wrote it, or `FORMAT` is damaged.
+    """
+    text = (home / "FORMAT").read_text(encoding="utf-8", errors="replace").strip()
+    if not text.isdecimal():
+        raise StoreError(
+            f"{home / 'FORMAT'} is damaged: it says {text[:40]!r}", hint=f"it should say {FORMAT}"
+        )
+    if int(text) > FORMAT:
+        raise StoreError(
+            f"the store {home} was written by a newer save (format {text}, this one knows {FORMAT})",
+            hint="pip install --upgrade savecli",
+        )
+
+
+def size_bytes(home: Path) -> int:
+    """Of all files of the store; one that a writer removes meanwhile counts nothing."""
+    total = 0
+    for path in home.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def settle_identity(catalog: Catalog, home: Path, identity: Mapping[str, str], *, writable: bool) -> None:
+    """Compares what made the embeddings with what would make them now; the first writer decides.
+
+    Raises:
+        StoreError: they differ.
+    """
+    stored = dict(catalog.rows("SELECT key, value FROM identity"))
+    if not stored and writable:
+        with catalog.writing():
+            catalog.run_many("INSERT INTO identity VALUES (?, ?)", sorted(identity.items()))
+        return
+    keys = [key for key in sorted(stored | dict(identity)) if stored.get(key) != identity.get(key)]
+    if keys:
+        made = ", ".join(f"{key} {stored.get(key, 'unknown')}" for key in keys)
+        now = ", ".join(f"{key} {identity.get(key, 'unknown')}" for key in keys)
+        raise StoreError(
+            f"the store {home} was made with {made}; this run uses {now}",
+            hint="use the model it was made with, or another folder with --home; nothing was deleted",
+        )

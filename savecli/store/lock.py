@@ -1,0 +1,70 @@
+"""One writer at a time: the system's lock on `write.lock`, and a note beside it that names the holder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from savecli.errors import StoreError
+
+
+class WriteLock:
+    """The right to write into a store.
+
+    The lock is the system's and ends with its process, however that dies; the note
+    `writer.json` only serves the message that a second writer is shown.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._note = home / "writer.json"
+        self._lock = FileLock(home / "write.lock")
+
+    @classmethod
+    def take(cls, home: Path) -> Self:
+        """Locks the store in `home`, making the folder where there is none.
+
+        Raises:
+            StoreError: another process, or another `Store` of this one, holds the lock, or the folder
+                cannot be written.
+        """
+        try:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)  # transcripts are private
+            lock = cls(home)
+            lock._acquire()
+        except OSError as error:
+            raise StoreError(
+                f"cannot write into {home}: {error.strerror}", hint="choose another folder with --home"
+            ) from error
+        return lock
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise StoreError(
+                f"the store {self._note.parent} is being written by {self._holder()}",
+                hint="wait until it is done, or stop it; searching works meanwhile",
+            ) from None
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        # Not synced: after a power cut nobody holds the lock, and the note is worth nothing.
+        self._note.write_text(json.dumps(holder), encoding="utf-8")
+
+    def release(self) -> None:
+        """Gives the lock back; harmless when it is not held."""
+        if self._lock.is_locked:
+            self._note.unlink(missing_ok=True)
+            self._lock.release()
+
+    def _holder(self) -> str:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            holder = json.loads(self._note.read_text(encoding="utf-8"))
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
+            return f"process {holder['pid']} on {holder['host']} since {since}"
+        return "another process"

@@ -1,0 +1,210 @@
+"""What is read from the catalog: rows of SQL in, the store's records out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from savecli.datatypes import Transcript, Utterance, Word
+from savecli.errors import StoreError
+from savecli.store.catalog import Catalog
+from savecli.store.graph import RowNumbers
+from savecli.store.records import KINDS, Kind, KnownFile, StoredSegment, StoredVideo
+
+_VIDEO = (
+    "SELECT fingerprint, duration_s, has_audio, has_video, n_segments, speech_s, language, asr, notes,"
+    " partial, indexed_at FROM videos"
+)
+_SEGMENT = (
+    "SELECT segment_id, fingerprint, start_s, end_s, n_seen, n_frames, n_said"
+    " FROM segments JOIN videos USING (video_key)"
+)
+_GIVEN = "segment_id IN (SELECT value FROM json_each(?))"
+
+
+def path_of(stored: bytes) -> Path:
+    """A path as the catalog keeps it: the bytes of the file system."""
+    return Path(os.fsdecode(stored))
+
+
+def known(catalog: Catalog) -> dict[Path, KnownFile]:
+    """Every file that was indexed, or failed to be."""
+    rows = catalog.rows("SELECT path, size_bytes, mtime_ns, fingerprint, reason, hint, attempts FROM files")
+    return {path_of(path): KnownFile(*file) for path, *file in rows}
+
+
+def paths_by_video(catalog: Catalog, video_ids: Collection[str]) -> dict[str, tuple[Path, ...]]:
+    """The paths of these videos, in order of name."""
+    rows = catalog.rows(
+        "SELECT fingerprint, path FROM files"
+        " WHERE fingerprint IN (SELECT value FROM json_each(?)) ORDER BY path",
+        json.dumps(list(video_ids)),
+    )
+    paths: dict[str, list[Path]] = defaultdict(list)
+    for video_id, path in rows:
+        paths[video_id].append(path_of(path))
+    return {video_id: tuple(found) for video_id, found in paths.items()}
+
+
+def videos(catalog: Catalog, where: str = "", *values: object) -> list[StoredVideo]:
+    """The videos, in order of their first indexing, or those that `where` selects."""
+    rows = catalog.rows(f"{_VIDEO} {where} ORDER BY video_key", *values)
+    paths = paths_by_video(catalog, [row[0] for row in rows])
+    return [_video(row, paths.get(row[0], ())) for row in rows]
+
+
+def video_at(catalog: Catalog, path: Path) -> StoredVideo | None:
+    """The video at a path, or None."""
+    where = "WHERE fingerprint = (SELECT fingerprint FROM files WHERE path = ?)"
+    return next(iter(videos(catalog, where, os.fsencode(path))), None)
+
+
+def _video(row: tuple[Any, ...], paths: tuple[Path, ...]) -> StoredVideo:
+    return StoredVideo(
+        video_id=row[0],
+        paths=paths,
+        duration_s=row[1],
+        has_audio=bool(row[2]),
+        has_video=bool(row[3]),
+        n_segments=row[4],
+        speech_s=row[5],
+        language=row[6],
+        asr=row[7],
+        notes=tuple(json.loads(row[8])),
+        partial=bool(row[9]),
+        indexed_at=row[10],
+    )
+
+
+def transcript(catalog: Catalog, video_id: str) -> Transcript:
+    """All that is said in a video.
+
+    Raises:
+        StoreError: there is no such video.
+    """
+    found = catalog.rows(
+        "SELECT video_key, language, language_probability FROM videos WHERE fingerprint = ?", video_id
+    )
+    if not found:
+        raise StoreError(f"no video {video_id} in the store", hint="`save list` shows what is there")
+    video_key, language, probability = found[0]
+    rows = catalog.rows(
+        "SELECT start_s, end_s, text, words FROM utterances WHERE video_key = ? ORDER BY utterance_key",
+        video_key,
+    )
+    spoken = tuple(_utterance(*row) for row in rows)
+    return Transcript(language=language, language_probability=probability, utterances=spoken)
+
+
+def _utterance(start_s: float, end_s: float, text: str, words: str) -> Utterance:
+    times = tuple(Word(start_s=start, end_s=end, text=word) for start, end, word in json.loads(words))
+    return Utterance(start_s=start_s, end_s=end_s, text=text, words=times)
+
+
+def segments(catalog: Catalog, ids: Iterable[int]) -> list[StoredSegment]:
+    """These segments in the order given, without those that are gone."""
+    wanted = list(ids)
+    rows = catalog.rows(f"{_SEGMENT} WHERE {_GIVEN}", json.dumps(wanted))
+    found = {segment.segment_id: segment for segment in _segments(catalog, rows)}
+    return [found[segment_id] for segment_id in wanted if segment_id in found]
+
+
+def segments_of(catalog: Catalog, video_id: str) -> list[StoredSegment]:
+    """The segments of a video, in order of time; none where there is no such video."""
+    rows = catalog.rows(f"{_SEGMENT} WHERE fingerprint = ? ORDER BY start_s", video_id)
+    return _segments(catalog, rows)
+
+
+def _segments(catalog: Catalog, rows: list[tuple[Any, ...]]) -> list[StoredSegment]:
+    paths = paths_by_video(catalog, {row[1] for row in rows})
+    return [
+        StoredSegment(
+            segment_id=segment_id,
+            video_id=video_id,
+            paths=paths.get(video_id, ()),
+            start_s=start_s,
+            end_s=end_s,
+            n_seen=n_seen,
+            n_frames=n_frames,
+            n_said=n_said,
+        )
+        for segment_id, video_id, start_s, end_s, n_seen, n_frames, n_said in rows
+    ]
+
+
+def utterances(catalog: Catalog, ids: Iterable[int]) -> dict[int, tuple[Utterance, ...]]:
+    """What is said in each of these segments, in order of time."""
+    wanted = list(ids)
+    spoken: dict[int, list[Utterance]] = {segment_id: [] for segment_id in wanted}
+    rows = catalog.rows(
+        "SELECT segment_id, start_s, end_s, text, words FROM utterances"
+        " WHERE segment_id IN (SELECT value FROM json_each(?)) ORDER BY utterance_key",
+        json.dumps(wanted),
+    )
+    for segment_id, *row in rows:
+        spoken[segment_id].append(_utterance(*row))
+    return {segment_id: tuple(found) for segment_id, found in spoken.items()}
+
+
+def frame_times(catalog: Catalog, ids: Iterable[int]) -> dict[int, NDArray[np.float64]]:
+    """The times of the frames of each of these segments, (F,) float64 in seconds."""
+    rows = catalog.rows(
+        "SELECT segment_id, frame_times FROM segments WHERE segment_id IN (SELECT value FROM json_each(?))",
+        json.dumps(list(ids)),
+    )
+    return {segment_id: np.frombuffer(times, dtype="<f8") for segment_id, times in rows}
+
+
+def runs_of_rows(catalog: Catalog, kind: Kind, ids: Iterable[int]) -> list[tuple[int, int, int]]:
+    """(segment_id, first row, number of rows) of each of these segments, in the order of the file."""
+    sql = f"SELECT segment_id, {kind}_start, n_{kind} FROM segments WHERE {_GIVEN} ORDER BY {kind}_start"  # noqa: S608
+    return [
+        (segment_id, start, n_rows) for segment_id, start, n_rows in catalog.rows(sql, json.dumps(list(ids)))
+    ]
+
+
+def owners(catalog: Catalog, kind: Kind, numbers: RowNumbers) -> list[int]:
+    """The segment that owns each of these living rows."""
+    sql = (
+        f"SELECT (SELECT segment_id FROM segments WHERE {kind}_start <= given.value AND n_{kind} > 0"  # noqa: S608
+        f" ORDER BY {kind}_start DESC LIMIT 1) FROM json_each(?) AS given ORDER BY given.key"
+    )
+    return [row[0] for row in catalog.rows(sql, json.dumps(numbers.tolist()))]
+
+
+def living_runs(catalog: Catalog, kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starts and ends (R,) of the runs of rows that belong to a stored video, neighbours joined."""
+    rows = catalog.rows(
+        "SELECT start, start + n_rows FROM spans WHERE kind = ? AND n_rows > 0 ORDER BY start", kind
+    )
+    runs = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    breaks = runs[1:, 0] != runs[:-1, 1]
+    first = np.concatenate([[True], breaks])[: len(runs)]
+    last = np.concatenate([breaks, [True]])[: len(runs)]
+    return runs[first, 0], runs[last, 1]
+
+
+def count(catalog: Catalog) -> dict[str, Any]:
+    """The fields of `Counts` that the catalog alone can tell."""
+    n_videos, duration_s, speech_s = catalog.rows(
+        "SELECT count(*), total(duration_s), total(speech_s) FROM videos"
+    )[0]
+    n_files, n_failed = catalog.rows("SELECT count(*), count(reason) FROM files")[0]
+    return {
+        "n_videos": n_videos,
+        "n_files": n_files,
+        "n_failed": n_failed,
+        "n_segments": catalog.rows("SELECT count(*) FROM segments")[0][0],
+        "n_utterances": catalog.rows("SELECT count(*) FROM utterances")[0][0],
+        "duration_s": duration_s,
+        "speech_s": speech_s,
+        "n_rows": dict.fromkeys(KINDS, 0)
+        | dict(catalog.rows("SELECT kind, sum(n_rows) FROM spans GROUP BY kind")),
+    }

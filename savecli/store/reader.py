@@ -1,0 +1,136 @@
+"""What can be read from an open store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from savecli.datatypes import Transcript, Utterance
+from savecli.store import folder, queries
+from savecli.store.catalog import Catalog
+from savecli.store.check import check_store
+from savecli.store.records import (
+    Counts,
+    Hit,
+    Kind,
+    KnownFile,
+    Problem,
+    StoredGraph,
+    StoredSegment,
+    StoredVideo,
+)
+from savecli.store.searcher import Searcher, SearchKind
+from savecli.store.settings import Settings
+from savecli.store.shelf import Shelf
+from savecli.store.views import Views
+
+
+class Reader:
+    """The half of `Store` that changes nothing.
+
+    Attributes:
+        home: the folder.
+        settings: text by key, kept in the catalog.
+    """
+
+    def __init__(self, home: Path, catalog: Catalog) -> None:
+        self.home = home
+        self.settings = Settings(catalog)
+        self._catalog = catalog
+        self._views = Views(home, catalog)
+        self._shelf = Shelf(home, catalog)
+        self._searcher = Searcher(catalog, self._views, self._shelf)
+
+    def snapshot(self) -> contextlib.AbstractContextManager[None]:
+        """Several reads inside see one state, whatever a writer does meanwhile."""
+        return self._views.snapshot()
+
+    def known(self) -> dict[Path, KnownFile]:
+        """Every file that was indexed, or failed to be."""
+        return queries.known(self._catalog)
+
+    def has(self, fingerprint: str) -> bool:
+        """Whether a video of this content is stored."""
+        return bool(self._catalog.rows("SELECT 1 FROM videos WHERE fingerprint = ?", fingerprint))
+
+    def videos(self) -> list[StoredVideo]:
+        """All videos."""
+        with self._catalog.reading():
+            return queries.videos(self._catalog)
+
+    def video(self, path: Path) -> StoredVideo | None:
+        """The video at a path, or None."""
+        with self._catalog.reading():
+            return queries.video_at(self._catalog, path)
+
+    def transcript(self, video_id: str) -> Transcript:
+        """All that is said in a video, with word times."""
+        with self._catalog.reading():
+            return queries.transcript(self._catalog, video_id)
+
+    def stored_segments(self, video_id: str) -> list[StoredSegment]:
+        """The segments of a video in order of time; none where there is no such video."""
+        with self._catalog.reading():
+            return queries.segments_of(self._catalog, video_id)
+
+    def segments(self, ids: Iterable[int]) -> list[StoredSegment]:
+        """These segments in the order given, without those that are gone."""
+        with self._catalog.reading():
+            return queries.segments(self._catalog, ids)
+
+    def utterances(self, segment_ids: Iterable[int]) -> dict[int, tuple[Utterance, ...]]:
+        """What is said in each of these segments, with word times; every id given is a key."""
+        return queries.utterances(self._catalog, segment_ids)
+
+    def frame_times(self, segment_ids: Iterable[int]) -> dict[int, NDArray[np.float64]]:
+        """For each of these segments that is stored, the time of each of its frames, (F,) in seconds."""
+        return queries.frame_times(self._catalog, segment_ids)
+
+    def rows(self, kind: Kind, segment_ids: Iterable[int]) -> dict[int, NDArray[np.float32]]:
+        """For each of these segments that is stored, its rows (N, D) float32, in the order of the file."""
+        return self._searcher.rows(kind, segment_ids)
+
+    def nearest(
+        self,
+        kind: SearchKind,
+        query: NDArray[np.float32],
+        k: int,
+        *,
+        within: Collection[int] | None = None,
+    ) -> list[Hit]:
+        """The `k` segments nearest to `query`, best first, fewer where fewer are stored.
+
+        A segment counts once, by its best row. Scores are exact also where a graph proposed the rows.
+
+        Args:
+            kind: "seen" or "said".
+            query: (D,) float32 of unit norm.
+            k: how many.
+            within: ids of the only segments to look at.
+        """
+        return self._searcher.nearest(kind, query, k, within)
+
+    @property
+    def last_search_exact(self) -> bool:
+        """Whether the last `nearest` looked at every row, and not at what a graph proposed."""
+        return self._searcher.last_search_exact
+
+    def graphs(self) -> list[StoredGraph]:
+        """The graphs on disk, the newest first."""
+        return self._shelf.listed()
+
+    def counts(self) -> Counts:
+        """How much is stored."""
+        with self._views.snapshot():
+            counted = queries.count(self._catalog)
+            total = self._catalog.rows("SELECT total(n_rows) FROM vectors")[0][0]
+        dead_share = 1 - sum(counted["n_rows"].values()) / total if total else 0.0
+        return Counts(**counted, dead_share=dead_share, size_bytes=folder.size_bytes(self.home))
+
+    def check(self) -> list[Problem]:
+        """Reads every file of the store through and compares lengths and checksums."""
+        return check_store(self._catalog, self._views, self._shelf)

@@ -1,0 +1,132 @@
+"""What the store answers with: frozen records, in the units of `savecli.datatypes`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+Kind = Literal["seen", "frames", "said"]
+KINDS: tuple[Kind, ...] = ("seen", "frames", "said")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A segment near a query; `score` is the cosine of its best row, higher is better."""
+
+    segment_id: int
+    score: float
+
+
+class KnownFile(NamedTuple):
+    """A file as it was when the store last heard of it; a tuple, because there are tens of thousands.
+
+    Attributes:
+        size_bytes, mtime_ns: as `os.stat` gave them then.
+        fingerprint: of the video stored for it, None where it could not be indexed.
+        reason, hint: why indexing it failed, None where it did not.
+        attempts: how often in a row it failed as it is.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+    fingerprint: str | None
+    reason: str | None = None
+    hint: str | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVideo:
+    """A video in the store; `video_id` is its fingerprint, `paths` its copies in order of name.
+
+    Attributes:
+        speech_s: seconds covered by speech.
+        language: ISO 639-1, "" where nothing was said.
+        asr: the transcriber's name, "off" where none ran.
+        notes: what the reader should know, such as "no audio track".
+        partial: whether the file was indexed only as far as it decodes.
+        indexed_at: seconds since the epoch.
+    """
+
+    video_id: str
+    paths: tuple[Path, ...]
+    duration_s: float
+    has_audio: bool
+    has_video: bool
+    n_segments: int
+    speech_s: float
+    language: str
+    asr: str
+    notes: tuple[str, ...]
+    partial: bool
+    indexed_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSegment:
+    """A segment in the store, ``[start_s, end_s)`` of its video, with its number of rows of each kind."""
+
+    segment_id: int
+    video_id: str
+    paths: tuple[Path, ...]
+    start_s: float
+    end_s: float
+    n_seen: int
+    n_frames: int
+    n_said: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredGraph:
+    """A generation of a graph over the rows of one kind.
+
+    Attributes:
+        n_rows: the graph covers the rows before this one.
+        crc32, size_bytes: of its file, when it was made.
+        ef: candidates a search keeps, as measured when the graph was built.
+    """
+
+    generation: int
+    kind: Kind
+    engine: str
+    n_rows: int
+    crc32: int
+    size_bytes: int
+    ef: int
+
+    @property
+    def name(self) -> str:
+        """Of its file, inside `graphs/`."""
+        return f"{self.kind}-g{self.generation:04d}.{self.engine}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How much is stored.
+
+    Attributes:
+        n_rows: rows of each kind that belong to a stored video.
+        dead_share: 0..1, rows in the vector files that belong to none.
+        size_bytes: of all files of the store.
+    """
+
+    n_videos: int
+    n_files: int
+    n_failed: int
+    n_segments: int
+    n_utterances: int
+    duration_s: float
+    speech_s: float
+    n_rows: dict[Kind, int]
+    dead_share: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something wrong with the store: which part, what, and what to do about it."""
+
+    subject: str
+    message: str
+    hint: str

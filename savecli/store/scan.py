@@ -1,0 +1,65 @@
+"""The exact scan: every row against the query, with NumKong where it is installed and NumPy elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from savecli.store.vectors import Rows
+
+_BLOCK_ROWS = 16_384
+# The query in float16 alone is off by up to 5e-5. Its rounding error, scaled up to stay out of the
+# subnormal numbers, goes through as a second query: the sum is as good as float32.
+_ERROR_SCALE = np.float32(2048)
+
+
+@functools.cache
+def _numkong() -> ModuleType | None:
+    """The SIMD kernels that usearch depends on, or None; imported with the first scan."""
+    try:
+        return importlib.import_module("numkong")
+    except ImportError:
+        return None
+
+
+def scan(rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cosine of each of `rows` (N, D) with `query` (D,), both of unit norm: (N,) float32."""
+    kernels = _numkong()
+    score = _Blockwise(kernels, query) if kernels else functools.partial(_numpy_block, query=query)
+    scores = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        scores[start : start + _BLOCK_ROWS] = score(rows[start : start + _BLOCK_ROWS])
+    return scores
+
+
+def scan_some(rows: Rows, numbers: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Like `scan`, for the rows with these `numbers` (N,), best ascending: (N,) float32."""
+    scores = np.empty(len(numbers), dtype=np.float32)
+    for start in range(0, len(numbers), _BLOCK_ROWS):
+        gathered = rows[numbers[start : start + _BLOCK_ROWS]]
+        scores[start : start + _BLOCK_ROWS] = scan(gathered, query)
+    return scores
+
+
+class _Blockwise:
+    """NumKong over a block of rows, with the query as float16 and its rounding error."""
+
+    def __init__(self, kernels: ModuleType, query: NDArray[np.float32]) -> None:
+        self._kernels = kernels
+        rounded = query.astype(np.float16)
+        error = (query - rounded.astype(np.float32)) * _ERROR_SCALE
+        self._queries = np.stack([rounded, error.astype(np.float16)])
+
+    def __call__(self, block: Rows) -> NDArray[np.float32]:
+        scores = np.asarray(self._kernels.cdist(self._queries, block, "dot"), dtype=np.float32)
+        total: NDArray[np.float32] = scores[0] + scores[1] / _ERROR_SCALE
+        return total
+
+
+def _numpy_block(block: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = block.astype(np.float32) @ query
+    return scores

@@ -1,0 +1,86 @@
+"""The tables of `catalog.db`, and the steps from each version of them to the next.
+
+`MIGRATIONS[n]` turns version n into n + 1; a new store goes through all of them. Rows of the vector
+files are numbered from 0 within their kind; a segment's rows are ``[x_start, x_start + n_x)``.
+"""
+
+from __future__ import annotations
+
+_VERSION_1 = (
+    "CREATE TABLE identity (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    # One row. `revision` grows with every commit: a reader knows by it whether its maps are current.
+    "CREATE TABLE state (revision INTEGER NOT NULL, dim INTEGER NOT NULL)",
+    "INSERT INTO state VALUES (0, 0)",
+    # `n_rows` is the committed length: what a vector file holds beyond it was never acknowledged.
+    "CREATE TABLE vectors (kind TEXT PRIMARY KEY, generation INTEGER NOT NULL, n_rows INTEGER NOT NULL)",
+    "INSERT INTO vectors VALUES ('seen', 1, 0), ('frames', 1, 0), ('said', 1, 0)",
+    """CREATE TABLE videos (
+        video_key INTEGER PRIMARY KEY,
+        fingerprint TEXT NOT NULL UNIQUE,
+        duration_s REAL NOT NULL,
+        has_audio INTEGER NOT NULL,
+        has_video INTEGER NOT NULL,
+        n_segments INTEGER NOT NULL,
+        speech_s REAL NOT NULL,
+        language TEXT NOT NULL,
+        language_probability REAL NOT NULL,
+        asr TEXT NOT NULL,
+        notes TEXT NOT NULL,
+        partial INTEGER NOT NULL,
+        indexed_at REAL NOT NULL)""",
+    # A path is bytes: names on disk need not be Unicode.
+    """CREATE TABLE files (
+        path BLOB PRIMARY KEY,
+        size_bytes INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        fingerprint TEXT REFERENCES videos (fingerprint) DEFERRABLE INITIALLY DEFERRED,
+        reason TEXT,
+        hint TEXT,
+        attempts INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE INDEX files_fingerprint ON files (fingerprint)",
+    """CREATE TABLE spans (
+        video_key INTEGER NOT NULL REFERENCES videos ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        n_rows INTEGER NOT NULL,
+        crc32 INTEGER NOT NULL,
+        PRIMARY KEY (video_key, kind))""",
+    "CREATE INDEX spans_start ON spans (kind, start)",
+    # AUTOINCREMENT: an id that a reader still holds is never given to another segment.
+    """CREATE TABLE segments (
+        segment_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        video_key INTEGER NOT NULL REFERENCES videos ON DELETE CASCADE,
+        start_s REAL NOT NULL,
+        end_s REAL NOT NULL,
+        seen_start INTEGER NOT NULL,
+        n_seen INTEGER NOT NULL,
+        frames_start INTEGER NOT NULL,
+        n_frames INTEGER NOT NULL,
+        said_start INTEGER NOT NULL,
+        n_said INTEGER NOT NULL,
+        frame_times BLOB NOT NULL)""",
+    "CREATE INDEX segments_video ON segments (video_key, start_s)",
+    "CREATE INDEX segments_seen ON segments (seen_start) WHERE n_seen > 0",
+    "CREATE INDEX segments_said ON segments (said_start) WHERE n_said > 0",
+    """CREATE TABLE utterances (
+        utterance_key INTEGER PRIMARY KEY,
+        video_key INTEGER NOT NULL REFERENCES videos ON DELETE CASCADE,
+        segment_id INTEGER REFERENCES segments ON DELETE CASCADE,
+        start_s REAL NOT NULL,
+        end_s REAL NOT NULL,
+        text TEXT NOT NULL,
+        words TEXT NOT NULL)""",
+    "CREATE INDEX utterances_video ON utterances (video_key)",
+    "CREATE INDEX utterances_segment ON utterances (segment_id)",
+    """CREATE TABLE graphs (
+        generation INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        engine TEXT NOT NULL,
+        n_rows INTEGER NOT NULL,
+        crc32 INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        ef INTEGER NOT NULL)""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)

@@ -1,0 +1,96 @@
+"""Reads by row: the segments nearest to a query, and the rows of segments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from savecli.errors import StoreError
+from savecli.store import nearest, queries
+from savecli.store.catalog import Catalog
+from savecli.store.graph import GraphError, RowNumbers
+from savecli.store.nearest import Owners
+from savecli.store.records import Hit, Kind
+from savecli.store.shelf import Shelf
+from savecli.store.vectors import RowView
+from savecli.store.views import Views
+
+SearchKind = Literal["seen", "said"]
+
+GRAPH_MIN_ROWS = 20_000
+"""Below this many rows an exact scan takes 3 ms or less, and no graph is asked or built by itself."""
+
+
+class Searcher:
+    """Searches one store.
+
+    Attributes:
+        last_search_exact: whether the last `nearest` looked at every row that it should.
+    """
+
+    def __init__(self, catalog: Catalog, views: Views, shelf: Shelf) -> None:
+        self._catalog = catalog
+        self._views = views
+        self._shelf = shelf
+        self.last_search_exact = True
+
+    def nearest(
+        self, kind: SearchKind, query: NDArray[np.float32], k: int, within: Collection[int] | None
+    ) -> list[Hit]:
+        """See `Store.nearest`."""
+        with self._views.snapshot():
+            view = self._views.of(kind)
+            self.last_search_exact = True
+            if k <= 0 or not view.n_live:
+                return []
+            if query.shape != (self._views.dim,):
+                raise StoreError(
+                    f"the query has shape {query.shape}, the store's rows have {self._views.dim} numbers",
+                    hint="use the model that the store was made with",
+                )
+            if within is not None:
+                return self._among(kind, view, query, k, within)
+            hits = self._by_graph(kind, view, query, k)
+            self.last_search_exact = hits is None
+            return nearest.by_scan(view, query, k, self._owners(kind)) if hits is None else hits
+
+    def rows(self, kind: Kind, ids: Iterable[int]) -> dict[int, NDArray[np.float32]]:
+        """See `Store.rows`."""
+        with self._views.snapshot():
+            view = self._views.of(kind)
+            runs = queries.runs_of_rows(self._catalog, kind, ids)
+            view.require(max((start + n_rows for _, start, n_rows in runs if n_rows), default=0))
+            return {
+                segment_id: view.rows[start : start + n_rows].astype(np.float32)
+                for segment_id, start, n_rows in runs
+            }
+
+    def _among(
+        self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int, within: Collection[int]
+    ) -> list[Hit]:
+        runs = queries.runs_of_rows(self._catalog, kind, within)
+        if not runs:
+            return []
+        numbers = np.concatenate([np.arange(start, start + n, dtype=np.int64) for _, start, n in runs])
+        return nearest.by_scan_of(view, numbers, query, k, self._owners(kind))
+
+    def _by_graph(
+        self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int
+    ) -> list[Hit] | None:
+        if view.n_live < GRAPH_MIN_ROWS or (found := self._shelf.newest(kind, self._views.dim)) is None:
+            return None
+        entry, graph = found
+        try:
+            return nearest.by_graph(view, graph, entry.n_rows, entry.ef, query, k, self._owners(kind))
+        except GraphError:
+            self._shelf.drop(entry)
+            return None
+
+    def _owners(self, kind: SearchKind) -> Owners:
+        def owners(numbers: RowNumbers) -> list[int]:
+            return queries.owners(self._catalog, kind, numbers)
+
+        return owners

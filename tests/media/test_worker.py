@@ -1,0 +1,181 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from savecli.errors import MediaError, MediaTimeout
+from savecli.media.scan import Found, scan
+from savecli.media.worker import Decoder
+
+SIZES = {"resize_px": 64, "size_px": 56}
+
+# How many of the frames at .25, .75, ... must come, at least; None: refused with a hint.
+OUTCOMES = {
+    "ok_reference.mp4": 9,
+    "truncated_no_moov.mp4": None,
+    "truncated_faststart.mp4": 4,
+    "truncated.mkv": 4,
+    "zero_byte.mp4": None,
+    "text_renamed.mp4": None,
+    "jpeg_renamed.mp4": None,
+    "corrupt_middle.mp4": 5,
+    "bitflips.mp4": 5,
+    "corrupt_moov.mp4": None,
+    "header_only.mp4": None,
+    "trailing_garbage.mp4": 9,
+    "audio_only.mp4": 0,
+    "video_only.mp4": 9,
+    "one_frame.mp4": 1,
+    "two_frames_1fps.mp4": 2,
+    "zero_duration.mp4": None,
+    "huge_8192x4320.mp4": 1,
+    "bomb_16000x16000.mov": None,
+    "nonmonotonic_pts.ts": 12,
+    "resolution_change.ts": 7,
+    "lying_duration.mkv": 9,
+    "lying_duration.mp4": 9,
+    "late_start.mkv": 9,
+    "no_keyframe.mkv": 0,
+    "playlist_renamed.mp4": None,
+    "ffconcat_renamed.mp4": None,
+    "Ünïcödé clip 日本語 – видео 🎬 (1).mp4": 9,
+    "12:30 meeting.mp4": 9,
+    "-dash %03d [x].mp4": 9,
+    "folder_named.mp4/": None,
+}
+
+
+@pytest.mark.timeout(120)
+def test_every_broken_file(shared_media: Path, decoder: Decoder) -> None:
+    broken = shared_media / "broken"
+    with (broken / "manifest.csv").open(encoding="utf-8") as file:
+        assert {row["file"] for row in csv.DictReader(file)} == set(OUTCOMES)
+    for name, n_least in OUTCOMES.items():
+        if n_least is None:
+            with pytest.raises(MediaError) as caught:
+                decoder.probe(broken / name)
+            assert caught.value.hint
+            assert name not in caught.value.message
+        else:
+            check_decodes(decoder, broken / name, n_least)
+
+
+def check_decodes(decoder: Decoder, path: Path, n_least: int) -> None:
+    timeline = decoder.probe(path)
+    assert timeline.duration_s < 16
+    times_s = [t / 4 for t in range(1, round(timeline.duration_s * 4), 2)] or [0.0]
+    assert len(list(decoder.frames(timeline, times_s, **SIZES))) >= n_least, path.name
+    heard_s = sum(len(b.waveform) for b in decoder.waveform(timeline)) / 16_000
+    assert heard_s <= timeline.duration_s + 0.1
+    assert (heard_s > 0) == timeline.has_audio, path.name
+
+
+@pytest.mark.timeout(120)
+def test_every_real_clip(shared_media: Path, decoder: Decoder) -> None:
+    clips = [f.path for f in scan([shared_media], exclude=["broken"]) if isinstance(f, Found)]
+    assert len(clips) == 33
+    for path in clips:
+        timeline = decoder.probe(path)
+        middle_s = timeline.duration_s / 2
+        got = list(decoder.frames(timeline, [middle_s], **SIZES))
+        assert len(got) == timeline.has_video, path
+        assert all(abs(f.time_s - middle_s) < 1.2 for f in got), path
+
+
+def test_the_next_call_works_after_leaving_one(make_video, decoder: Decoder) -> None:
+    timeline = decoder.probe(make_video(times_s=[i / 25 for i in range(500)]))
+    times_s = [i / 10 for i in range(190)]
+    left = decoder.frames(timeline, times_s, **SIZES)
+    next(left)
+    whole = decoder.frames(timeline, times_s, **SIZES)
+    assert len(list(whole)) == 190
+    assert whole.n_decoded >= 190
+    with pytest.raises(RuntimeError, match="another call"):
+        next(left)
+    closed = decoder.frames(timeline, times_s, **SIZES)
+    next(closed)
+    closed.close()
+    assert decoder.probe(timeline.path) == timeline
+
+
+def child_of(decoder: Decoder) -> int:
+    assert decoder._child is not None
+    return decoder._child._process.pid
+
+
+def test_a_crash_costs_one_call(make_video, decoder: Decoder) -> None:
+    timeline = decoder.probe(make_video(times_s=[i / 25 for i in range(2000)]))
+    stream = decoder.frames(timeline, [i / 25 for i in range(2000)], **SIZES)
+    next(stream)
+    os.kill(child_of(decoder), signal.SIGSEGV)
+    with pytest.raises(MediaError, match="crashed") as caught:
+        list(stream)
+    assert caught.value.hint
+    assert decoder.probe(timeline.path) == timeline
+
+
+def test_a_hang_is_ended(make_video) -> None:
+    with Decoder(stall_s=1.0) as decoder:
+        timeline = decoder.probe(make_video(times_s=[i / 25 for i in range(2000)]))
+        stream = decoder.frames(timeline, [i / 25 for i in range(2000)], **SIZES)
+        next(stream)
+        os.kill(child_of(decoder), signal.SIGSTOP)
+        started_s = time.monotonic()
+        with pytest.raises(MediaTimeout) as caught:
+            list(stream)
+        assert time.monotonic() - started_s < 10
+        assert caught.value.hint
+        assert decoder.probe(timeline.path) == timeline
+
+
+def test_a_busy_caller_is_no_hang(make_video) -> None:
+    with Decoder(stall_s=0.5) as decoder:
+        timeline = decoder.probe(make_video(times_s=[i / 25 for i in range(300)]))
+        stream = decoder.frames(timeline, [i / 25 for i in range(300)], **SIZES)
+        next(stream)
+        time.sleep(1.5)
+        assert len(list(stream)) == 299
+
+
+def test_memory_has_a_limit(make_video) -> None:
+    path = make_video(size=(4096, 4096), times_s=(0, 1), codec="mjpeg")
+    with Decoder(memory_bytes=1 << 29) as decoder:
+        timeline = decoder.probe(path)
+        limits = Path(f"/proc/{child_of(decoder)}/limits").read_text()
+        assert f"{1 << 29}" in next(
+            line for line in limits.splitlines() if line.startswith("Max address space")
+        )
+        assert timeline.has_video
+
+
+def test_the_child_dies_with_its_parent(tmp_path: Path, make_video) -> None:
+    script = (
+        "import sys; from pathlib import Path; from savecli.media.worker import Decoder\n"
+        "d = Decoder(); d.probe(Path(sys.argv[1])); print(d._child._process.pid, flush=True); input()"
+    )
+    root = Path(__file__).resolve().parents[2]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(make_video())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=root,
+    )
+    pid = int(parent.stdout.readline())
+    assert os.getsid(pid) != os.getsid(parent.pid)
+    parent.kill()
+    parent.wait()
+    parent.stdin.close()
+    parent.stdout.close()
+    for _ in range(100):
+        # A zombie nobody reaps in a container without an init counts as gone.
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            return
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the decoder outlived its parent")

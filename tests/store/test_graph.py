@@ -1,0 +1,249 @@
+"""Both engines: they find what the exact scan finds, and a damaged file never harms an answer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from savecli.errors import StoreError
+from savecli.store import Store, graph, scan, searcher, shelf
+from savecli.store.graph import GraphError, engine_named
+
+A, B, C = Path("/v/a.mp4"), Path("/v/b.mp4"), Path("/v/c.mp4")
+ENGINES = pytest.mark.parametrize("engine", ["usearch", "hnswlib"])
+
+
+@pytest.fixture(autouse=True)
+def _graphs_for_few_rows(monkeypatch):
+    monkeypatch.setattr(searcher, "GRAPH_MIN_ROWS", 100)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, samples):
+    """A store of 1,200 rows with a graph of one engine; copied, because tests damage it."""
+
+    def make(engine):
+        home = tmp_path_factory.mktemp(engine) / "store"
+        with Store.open(home, identity=samples.IDENTITY, mode="write") as store:
+            samples.add(store, A, samples.many(1, 800))
+            samples.add(store, B, samples.many(2, 400))
+            store.rebuild_graphs(engine)
+        return home
+
+    homes = {engine: make(engine) for engine in ("usearch", "hnswlib")}
+
+    def copy(engine):
+        home = tmp_path_factory.mktemp("copy") / "store"
+        shutil.copytree(homes[engine], home)
+        return home
+
+    return copy
+
+
+def queries(samples, n):
+    return samples.unit(np.random.default_rng(99), n)
+
+
+@ENGINES
+def test_recall_on_random_rows(engine, samples, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = samples.unit(rng, 5000, 64).astype(np.float16)
+    numbers = np.arange(5000, dtype=np.int64)
+    made = graph.build(engine, rows, numbers)
+    assert made.save(tmp_path / "g") == (tmp_path / "g").stat().st_size
+    opened = engine_named(engine).open(tmp_path / "g", 64)
+    found = 0
+    for query in samples.unit(rng, 100, 64):
+        exact = np.argsort(-(rows.astype(np.float32) @ query))[:10]
+        found += len(np.intersect1d(exact, opened.search(query, 10, 512)))
+    assert found >= 980
+
+
+@ENGINES
+def test_a_graph_is_asked_and_agrees_with_the_scan(engine, built, samples, monkeypatch):
+    with Store.open(built(engine), identity=None, mode="read") as reader:
+        assert [(g.engine, g.n_rows) for g in reader.graphs()] == [(engine, 1200)] * 2
+        for query in queries(samples, 20):
+            hits = reader.nearest("seen", query, 10)
+            assert not reader.last_search_exact
+            with monkeypatch.context() as patch:
+                patch.setattr(searcher, "GRAPH_MIN_ROWS", 10**9)
+                assert reader.nearest("seen", query, 10) == hits
+                assert reader.last_search_exact
+        reader.nearest("seen", query, 400)
+        assert reader.last_search_exact, "a large part of all is found faster by scanning"
+        reader.nearest("seen", query, 5, within=[hits[0].segment_id])
+        assert reader.last_search_exact
+
+
+@ENGINES
+def test_rows_behind_the_graph_and_dead_rows(engine, built, samples):
+    with Store.open(built(engine), identity=None, mode="write") as store:
+        newest = samples.many(3, 200)
+        samples.add(store, C, newest)
+        store.unlink(B)
+        for query in queries(samples, 20):
+            hits = store.nearest("said", query, 10)
+            assert not store.last_search_exact
+            expected = samples.brute_force([samples.many(1, 800), newest], "said", query)
+            np.testing.assert_allclose([h.score for h in hits], expected[:10], atol=1e-6)
+        store.unlink(A)
+        assert len(store.nearest("said", query, 10)) == 10
+        assert store.last_search_exact, "most of what the graph covers is dead"
+
+
+def damage(path, how, size_bytes):
+    content = bytearray(path.read_bytes())
+    if how == "truncated":
+        del content[size_bytes // 2 :]
+    elif how == "empty":
+        content.clear()
+    elif how == "gone":
+        path.unlink()
+        return
+    else:
+        content[how % size_bytes] ^= 1 << (how % 8)
+    path.write_bytes(content)
+
+
+@ENGINES
+@pytest.mark.parametrize("how", ["truncated", "empty", "gone", 0, 9, 17, 33, 60, 5000, 40_001, 70_003])
+def test_a_damaged_graph_is_passed_over(engine, how, built, samples):
+    home = built(engine)
+    for path in (home / "graphs").iterdir():
+        damage(path, how, path.stat().st_size)
+    with Store.open(home, identity=None, mode="read") as reader:
+        query = queries(samples, 1)[0]
+        hits = reader.nearest("seen", query, 10)
+        assert reader.last_search_exact
+        expected = samples.brute_force([samples.many(1, 800), samples.many(2, 400)], "seen", query)
+        np.testing.assert_allclose([h.score for h in hits], expected[:10], atol=1e-6)
+        assert {problem.hint for problem in reader.check()} == {"run `save rebuild`"}
+        assert len(reader.check()) == 2
+
+
+def test_a_flip_behind_an_unchanged_mtime_is_noticed(built, samples):
+    home = built("usearch")
+    for path in (home / "graphs").iterdir():
+        stat = path.stat()
+        damage(path, 40_001, stat.st_size)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with Store.open(home, identity=None, mode="read") as reader:
+        assert len(reader.nearest("seen", queries(samples, 1)[0], 10)) == 10
+        assert reader.last_search_exact
+
+
+def test_a_graph_older_than_a_damaged_one_serves(built, samples):
+    home = built("usearch")
+    with Store.open(home, identity=None, mode="write") as store:
+        store.rebuild_graphs("hnswlib")
+        newest = store.graphs()[0]
+        (home / "graphs" / newest.name).unlink()
+    with Store.open(home, identity=None, mode="read") as reader:
+        reader.nearest(newest.kind, queries(samples, 1)[0], 10)
+        assert not reader.last_search_exact
+
+
+def test_two_generations_stay_and_strays_are_swept(built):
+    home = built("usearch")
+    with Store.open(home, identity=None, mode="write") as store:
+        store.rebuild_graphs()
+        store.rebuild_graphs()
+        listed = {entry.name for entry in store.graphs()}
+        assert listed == {
+            f"{k}-g{g:04d}.usearch" for k, g in (("seen", 3), ("said", 4), ("seen", 5), ("said", 6))
+        }
+    (home / "graphs" / "seen.tmp").write_bytes(b"half")
+    (home / "graphs" / "seen-g0007.usearch").write_bytes(b"never listed")
+    (home / "seen-g0002.f16").write_bytes(b"half")
+    with Store.open(home, identity=None, mode="write"):
+        assert {path.name for path in (home / "graphs").iterdir()} == listed
+        assert not (home / "seen-g0002.f16").exists()
+
+
+def test_graphs_are_rebuilt_when_they_pay(built, samples, monkeypatch):
+    with Store.open(built("usearch"), identity=None, mode="write") as store:
+        assert not store.maybe_rebuild()
+        samples.add(store, C, samples.many(3, 200))
+        assert not store.maybe_rebuild(), "14 % lie behind the graph"
+        samples.add(store, Path("/v/d.mp4"), samples.many(4, 200))
+        assert store.maybe_rebuild()
+        assert store.graphs()[0].n_rows == 1600
+        store.compact()
+        monkeypatch.setattr(searcher, "GRAPH_MIN_ROWS", 10_000)
+        assert not store.maybe_rebuild(), "too few rows for a graph to pay"
+
+
+def test_engines_that_are_not_there(store, monkeypatch):
+    with pytest.raises(StoreError, match="no graph engine"):
+        engine_named("faiss")
+    engine_named.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "hnswlib", None)
+    with pytest.raises(StoreError, match="not installed") as caught:
+        engine_named("hnswlib")
+    assert "savecli[hnswlib]" in caught.value.hint
+
+
+def test_a_store_built_with_an_engine_that_is_missing_here(built, samples, monkeypatch):
+    engine_named.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "hnswlib", None)
+    with Store.open(built("hnswlib"), identity=None, mode="read") as reader:
+        assert len(reader.nearest("seen", queries(samples, 1)[0], 10)) == 10
+        assert reader.last_search_exact
+
+
+@ENGINES
+def test_the_wrong_dimension_is_refused(engine, built, samples):
+    home = built(engine)
+    path = next((home / "graphs").iterdir())
+    with pytest.raises(GraphError):
+        engine_named(engine).open(path, samples.DIM * 2)
+
+
+@ENGINES
+def test_more_neighbours_than_rows(engine, samples):
+    rows = samples.unit(np.random.default_rng(0), 5).astype(np.float16)
+    made = graph.build(engine, rows, np.arange(5, dtype=np.int64))
+    assert sorted(made.search(rows[0].astype(np.float32), 50, 64)) == [0, 1, 2, 3, 4]
+
+
+def test_a_graph_that_lies_is_dropped(built, samples, monkeypatch):
+    with Store.open(built("usearch"), identity=None, mode="read") as reader:
+        monkeypatch.setattr(graph.UsearchGraph, "search", lambda self, query, k, ef: np.array([5000]))
+        assert len(reader.nearest("seen", queries(samples, 1)[0], 10)) == 10
+        assert reader.last_search_exact
+
+
+def test_a_disk_full_of_graph_is_noticed(built, monkeypatch):
+    def save_half(self, path):
+        path.write_bytes(b"half")
+        return 5000
+
+    with Store.open(built("hnswlib"), identity=None, mode="write") as store:
+        before = store.graphs()
+        monkeypatch.setattr(graph.HnswlibGraph, "save", save_half)
+        with pytest.raises(StoreError, match="cannot write all"):
+            store.rebuild_graphs("hnswlib")
+        assert store.graphs() == before
+
+
+def test_numkong_and_numpy_agree(samples, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows = samples.unit(rng, 40_000, 48).astype(np.float16)
+    query = samples.unit(rng, 1, 48)[0]
+    exact = rows.astype(np.float32) @ query
+    assert scan._numkong() is not None
+    np.testing.assert_allclose(scan.scan(rows, query), exact, atol=5e-7)
+    numbers = np.sort(rng.choice(40_000, size=20_000, replace=False))
+    np.testing.assert_allclose(scan.scan_some(rows, numbers, query), exact[numbers], atol=5e-7)
+    monkeypatch.setattr(scan, "_numkong", lambda: None)
+    np.testing.assert_allclose(scan.scan(rows, query), exact, atol=5e-7)
+
+
+def test_ef_is_measured(samples, built):
+    with Store.open(built("usearch"), identity=None, mode="read") as reader:
+        assert all(entry.ef in shelf._EFS for entry in reader.graphs())
