@@ -227,3 +227,131 @@ class Moment:
     snippet: str = ""
     best_s: float = 0.0
     mounted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """The answer to a query.
+
+    Attributes:
+        moments: best first; at most the number asked for.
+        nearest: the best moment below the threshold, for "nothing here matches"; None if there is none.
+        exact: whether every row was looked at; False where a graph proposed them.
+    """
+
+    moments: tuple[Moment, ...]
+    nearest: Moment | None
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of `save doctor`; `hint` says what to do where `ok` is False."""
+
+    name: str
+    ok: bool
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """An index run has looked through the folders.
+
+    Attributes:
+        n_files, n_bytes: of the files that are new or changed.
+    """
+
+    n_files: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the video in work is.
+
+    Attributes:
+        stage: "see" or "hear".
+        done_s, duration_s: of its footage.
+    """
+
+    path: Path
+    stage: str
+    done_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indexed:
+    """A video that is now in the store.
+
+    Attributes:
+        speech_s: seconds covered by speech.
+        elapsed_s: it took this long.
+        size_bytes: of the file.
+        stage_s: where the time went: "decode", "see", "hear", "store".
+        notes: what its owner should know, such as "no audio track".
+        partial: whether it could be read only in part.
+    """
+
+    path: Path
+    duration_s: float
+    n_segments: int
+    has_audio: bool
+    speech_s: float
+    elapsed_s: float
+    size_bytes: int
+    stage_s: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """A video that is in the store as it is on disk."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A video that is in the store under a path that is gone."""
+
+    path: Path
+    old_path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A file that cannot be indexed.
+
+    Attributes:
+        known: it failed before, has not changed since, and was not tried again.
+    """
+
+    path: Path
+    reason: str
+    hint: str
+    known: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The end of an index run.
+
+    Attributes:
+        footage_s: length of what was indexed.
+        n_without_speech: unchanged videos with sound that were indexed with speech turned off.
+    """
+
+    n_indexed: int
+    n_unchanged: int
+    n_moved: int
+    n_skipped: int
+    footage_s: float
+    elapsed_s: float
+    stage_s: Mapping[str, float] = field(default_factory=dict)
+    n_without_speech: int = 0
+
+
+Event = Planned | Progress | Indexed | Unchanged | Moved | Skipped | Summary

@@ -26,6 +26,7 @@ from savecli.model.weights import locate
 
 TEMPERATURE = 1.5
 SHARPNESS = 20.0
+FLOOR = 0.02
 N_ABSENT = 30  # a query about nothing here still meets the best of a small library
 HOME = Path(__file__).resolve().parents[1] / "weights" / "save-mini"
 Rows = NDArray[np.float32]
@@ -70,36 +71,42 @@ def seen_curve(encoder: MiniEncoder, data: Path) -> dict[str, float]:
     """From the labels' phrases against pictures that show them, and pictures of the other sets."""
     rows = [json.loads(line) for line in (data / "images.jsonl").read_text().splitlines()]
     phrases = json.loads((data / "text/image_phrases.json").read_text())
-    seen = encoder.see(np.stack([picture(data / row["file"], encoder) for row in rows]))
+    batches = (rows[i : i + 64] for i in range(0, len(rows), 64))
+    seen = np.concatenate([encoder.see(np.stack([picture(data / r["file"], encoder) for r in b])) for b in batches])
     sets, labels = (np.array([row[key] for row in rows]) for key in ("set", "label"))
     rng = np.random.default_rng(0)
-    present, absent = [], []
+    present, absent, unrelated = [], [], []
     for kind, label in sorted({(row["set"], row["label"]) for row in rows}):
-        name = label.replace("_", " ")
-        for phrase in phrases.get(kind, {}).get(label) or [name, f"a photo of a {name}"]:
+        for phrase in said_of(kind, label, phrases):
             cosines = seen @ encoder.query(phrase).seen
             present.append(rng.choice(cosines[(sets == kind) & (labels == label)], 20))
             others = cosines[sets != kind]
+            unrelated.append(np.median(others))
             absent.append([rng.choice(others, N_ABSENT).max() for _ in range(20)])
-    return fit(np.concatenate(present), np.concatenate(absent))
+    return curve(np.concatenate(present), np.concatenate(absent), float(np.median(unrelated)))
 
 
 def said_curve(reader: TextEncoder, data: Path) -> dict[str, float]:
-    """From a caption's paraphrase or a few of its words against it, and against other captions."""
+    """From captions, as if spoken: a paraphrase or a few of the words against phrases about other things."""
     with gzip.open(data / "text/flickr8k_captions_train.json.gz", "rt") as file:
-        captions = json.load(file)
-    captions = list(captions.values()) if isinstance(captions, dict) else captions
-    captions = captions[:1500]
+        captions = list(json.load(file).values())[:1500]
     rng = np.random.default_rng(0)
     spoken = reader.encode([group[0] for group in captions])
-    queries = [group[1] for group in captions], [some_words(group[0], rng) for group in captions]
-    present, absent = [], []
-    for texts in queries:
-        cosines = reader.encode(texts) @ spoken.T
-        present.append(np.diag(cosines).copy())
-        np.fill_diagonal(cosines, -1)
-        absent.append([rng.choice(row, N_ABSENT).max() for row in cosines])
-    return fit(np.concatenate(present), np.concatenate(absent))
+    meant = reader.encode([group[1] for group in captions])
+    quoted = reader.encode([some_words(group[0], rng) for group in captions])
+    present = np.concatenate([(meant * spoken).sum(axis=1), (quoted * spoken).sum(axis=1)])
+    phrases = json.loads((data / "text/image_phrases.json").read_text())
+    rows = [json.loads(line) for line in (data / "images.jsonl").read_text().splitlines()]
+    labels = sorted({(row["set"], row["label"]) for row in rows})
+    other = reader.encode([phrase for label in labels for phrase in said_of(*label, phrases)]) @ spoken.T
+    absent = np.array([[rng.choice(row, N_ABSENT).max() for _ in range(10)] for row in other]).ravel()
+    return curve(present, absent, float(np.median(other)))
+
+
+def said_of(kind: str, label: str, phrases: dict) -> list[str]:
+    """What a person may type who looks for this label."""
+    name = label.replace("_", " ")
+    return phrases.get(kind, {}).get(label) or [name, f"a photo of a {name}"]
 
 
 def some_words(sentence: str, rng: np.random.Generator) -> str:
@@ -110,8 +117,13 @@ def some_words(sentence: str, rng: np.random.Generator) -> str:
     return " ".join(words[start : start + n_words])
 
 
-def fit(present: Rows, absent: Rows) -> dict[str, float]:
-    """The logistic curve between both, each side weighing the same, by Newton's method."""
+def curve(present: Rows, absent: Rows, unrelated: float) -> dict[str, float]:
+    """Even chances where a match and the best of N_ABSENT others are as likely, FLOOR for an unrelated pair.
+
+    The even point is that of a logistic regression with both sides weighing the same, by Newton's method.
+    Its own slope is not used: many a match looks like nothing to the classifier, which flattens it
+    until everything has some chance.
+    """
     x = np.concatenate([present, absent]).astype(float)
     y = np.concatenate([np.ones(len(present)), np.zeros(len(absent))])
     weight = np.where(y == 1, 0.5 / len(present), 0.5 / len(absent))
@@ -121,8 +133,10 @@ def fit(present: Rows, absent: Rows) -> dict[str, float]:
         chance = 1 / (1 + np.exp(-features @ beta))
         hessian = features.T @ (features * (weight * chance * (1 - chance))[:, None])
         beta += np.linalg.solve(hessian, features.T @ (weight * (y - chance)))
-    centre, width = -beta[1] / beta[0], 1 / beta[0]
-    print(f"kept {np.mean(present > centre):.2f} of the present, {np.mean(absent > centre):.2f} of the absent")
+    centre = -beta[1] / beta[0]
+    width = (centre - unrelated) / np.log((1 - FLOOR) / FLOOR)
+    kept, alarms = np.mean(present > centre), np.mean(absent > centre)
+    print(f"centre {centre:.3f}: kept {kept:.2f} of what is there, {alarms:.2f} of what is not")
     return {"centre": round(float(centre), 4), "width": round(float(width), 4)}
 
 

@@ -46,7 +46,7 @@ class MiniEncoder:
 
     Args:
         model_dir: where weights lie that are not used straight from their packages.
-        device: "cpu", "cuda" or "mps"; only the pictures go there.
+        device: "auto", "cpu", "cuda" or "mps"; only the pictures go there.
 
     Raises:
         WeightsError: weights that are missing or damaged.
@@ -54,7 +54,7 @@ class MiniEncoder:
 
     name = "save-mini"
 
-    def __init__(self, model_dir: Path, *, device: str = "cpu") -> None:
+    def __init__(self, model_dir: Path, *, device: str = "auto") -> None:
         home = bundled(self.name)
         card = json.loads((home / "model.json").read_text("utf-8"))
         concepts = map_safetensors(home / "concepts.safetensors")
@@ -80,6 +80,11 @@ class MiniEncoder:
             "weights": _digest(home, [manifest()[name].digest for name in self._frozen.values()]),
             "dim": str(self.dim),
         }
+
+    @property
+    def device(self) -> str:
+        """Where pictures are encoded."""
+        return str(self._load_vision().device)
 
     def query(self, text: str) -> Query:
         """A query's rows; both come from one reading of the text."""
@@ -107,8 +112,8 @@ class MiniEncoder:
         batches = []
         with torch.inference_mode():
             for start in range(0, len(frames), FRAMES_PER_BATCH):
-                batch = torch.from_numpy(frames[start : start + FRAMES_PER_BATCH]).to(self._device)
-                batches.append(network(batch).float().cpu().numpy())
+                batch = torch.from_numpy(frames[start : start + FRAMES_PER_BATCH])
+                batches.append(network(batch.to(network.device)).float().cpu().numpy())
         return np.concatenate(batches) if batches else np.zeros((0, len(self._concepts)), np.float32)
 
     def _embed_logits(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -135,7 +140,7 @@ class MiniEncoder:
             from savecli.model import vision
 
             (path,) = locate(self._frozen["vision"], self._model_dir).values()
-            self._vision = vision.load(path, self._device)
+            self._vision = vision.load(path, vision.choose_device(self._device))
         return self._vision
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from savecli.errors import WeightsError
+from savecli.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +88,11 @@ class EfficientNetLite0(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.classifier = nn.Linear(1280, N_CLASSES)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return self.classifier.weight.device
+
     def forward(self, frames: Tensor) -> Tensor:
         """Scaling is (x - 127.5) / 127.5; the ImageNet mean and deviation cost 8 points here."""
         # NHWC bytes seen as NCHW are already in channels-last order, which convolutions on CPU prefer.
@@ -96,7 +101,21 @@ class EfficientNetLite0(nn.Module):
         return logits
 
 
-def load(path: Path, device: str = "cpu") -> EfficientNetLite0:
+def choose_device(wanted: str) -> torch.device:
+    """What torch calls it; "auto" is the best that this machine has.
+
+    Raises:
+        ConfigError: a device that this machine or this build of torch does not have.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, there in present.items() if there))
+    if not present[wanted]:
+        raise ConfigError(f"torch {torch.__version__} finds no {wanted} device here", hint="--device auto, or cpu")
+    return torch.device(wanted)
+
+
+def load(path: Path, device: torch.device) -> EfficientNetLite0:
     """The network with the weights of `efficientnet-lite0-57934424.pth`, ready to run.
 
     Raises:

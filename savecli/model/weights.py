@@ -14,9 +14,11 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from savecli.errors import WeightsError
 
@@ -79,7 +81,7 @@ def locate(name: str, model_dir: Path) -> dict[str, Path]:
     Raises:
         WeightsError: a file is missing or is not the one the manifest names.
     """
-    entry = _known(name)
+    entry = known(name)
     return {file.name: _ready(entry, file, model_dir) for file in entry.files}
 
 
@@ -94,22 +96,22 @@ def folder(name: str, model_dir: Path) -> Path:
     if len(homes) == 1:
         return homes.pop()
     together = model_dir / name
-    for file in _known(name).files:
+    for file in known(name).files:
         if found[file.name].parent != together:
             _assemble(file, [found[file.name]], together / file.name)
     return together
 
 
-def check(name: str, model_dir: Path) -> str:
-    """What is wrong with an entry's files, "" if nothing; hashes every byte."""
-    try:
-        for file_name, path in locate(name, model_dir).items():
-            wanted = next(file.sha256 for file in _known(name).files if file.name == file_name)
-            if _sha256([path]) != wanted:
-                return f"{path} is damaged"
-    except WeightsError as error:
-        return f"{error.message} ({error.hint})"
-    return ""
+def verify(name: str, model_dir: Path) -> None:
+    """Hash every byte of an entry, whatever was found before.
+
+    Raises:
+        WeightsError: naming the first file that is missing or damaged.
+    """
+    found = locate(name, model_dir)
+    for file in known(name).files:
+        if _sha256([found[file.name]]) != file.sha256:
+            raise WeightsError(f"{found[file.name]} is damaged", hint="reinstall its package, or remove the file")
 
 
 def bundled(name: str) -> Path:
@@ -124,6 +126,17 @@ def bundled(name: str) -> Path:
         if (home / name / "model.json").is_file():
             return home / name
     raise WeightsError(f"the bundled weights {name} are not there", hint="pip install --force-reinstall savecli")
+
+
+def bundled_facts(name: str) -> dict[str, str]:
+    """What the card of bundled weights says of them, by heading of its table of facts.
+
+    Raises:
+        WeightsError: an install that lost them.
+    """
+    card = (bundled(name) / "CARD.md").read_text("utf-8")
+    rows = (line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("| "))
+    return {row[0]: row[1] for row in rows if len(row) == 2 and set(row[0]) != {"-"}}
 
 
 def _entry(name: str, entry: dict[str, object]) -> Weights:
@@ -146,7 +159,12 @@ def _entry(name: str, entry: dict[str, object]) -> Weights:
     )
 
 
-def _known(name: str) -> Weights:
+def known(name: str) -> Weights:
+    """The manifest's entry.
+
+    Raises:
+        WeightsError: no weights have that name.
+    """
     try:
         return manifest()[name]
     except KeyError:
@@ -228,25 +246,18 @@ def _assemble(file: WeightsFile, parts: list[Path], target: Path) -> None:
         ) from error
 
 
-class _replacing:  # noqa: N801 - reads as a verb at the call
+@contextmanager
+def _replacing(target: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name whole or not at all."""
-
-    def __init__(self, target: Path) -> None:
-        self._target = target
-
-    def __enter__(self) -> tempfile._TemporaryFileWrapper[bytes]:
-        self._file = tempfile.NamedTemporaryFile(dir=self._target.parent, prefix=".partial-", delete=False)
-        return self._file
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        temporary = Path(self._file.name)
-        if kind is None:
-            temporary.replace(self._target)
-        else:
-            temporary.unlink()
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".partial-", delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    Path(file.name).replace(target)
 
 
 def _blocks(paths: list[Path]) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from savecli.errors import SpeechError
 from savecli.speech.draft import Draft, DraftWord
 from savecli.speech.settings import BEAM_SIZE, TEMPERATURES, check_files, check_language, max_new_tokens
 from savecli.speech.stretch import SAMPLE_RATE_HZ
-from savecli.speech.transcribe import transcribe
+from savecli.speech.transcribe import listen, transcribe
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -55,6 +55,10 @@ class FasterWhisper:
     def transcribe(self, blocks: Iterable[WaveformBlock]) -> Transcript:
         """What is said in `blocks` (16 kHz mono, in order of time), read lazily."""
         return transcribe(blocks, self, self.language)
+
+    def listen(self, blocks: Iterable[WaveformBlock]) -> Generator[float, None, Transcript]:
+        """The same, yielding after each stretch the time up to which has been listened."""
+        return listen(blocks, self, self.language)
 
     def detect_language(self, waveform: NDArray[np.float32]) -> tuple[str, float]:
         """See `savecli.speech.transcribe.Engine`."""

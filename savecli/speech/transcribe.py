@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from savecli.datatypes import Transcript, Utterance, WaveformBlock
 from savecli.speech.draft import Draft, is_kept, utterances
-from savecli.speech.stretch import gather
+from savecli.speech.stretch import SAMPLE_RATE_HZ, gather
 from savecli.speech.voice import SpeechOnly, find_speech
 
 # Below this a guess about one stretch counts for less than what was spoken before it.
@@ -61,7 +61,22 @@ class _LanguageVotes:
 
 
 def transcribe(blocks: Iterable[WaveformBlock], engine: Engine, language: str | None) -> Transcript:
+    """What is said in `blocks`, all at once."""
+    listening = listen(blocks, engine, language)
+    while True:
+        try:
+            next(listening)
+        except StopIteration as end:
+            result: Transcript = end.value
+            return result
+
+
+def listen(
+    blocks: Iterable[WaveformBlock], engine: Engine, language: str | None
+) -> Generator[float, None, Transcript]:
     """What is said in `blocks`, which are read one stretch at a time.
+
+    Yields the time up to which has been listened, after each stretch, and returns the transcript.
 
     With no `language` given, it is detected for every stretch, so that a video in two languages keeps
     both; the transcript is labelled with the one that most of its speech is in.
@@ -69,15 +84,14 @@ def transcribe(blocks: Iterable[WaveformBlock], engine: Engine, language: str | 
     votes = _LanguageVotes(language)
     found: list[Utterance] = []
     for stretch in gather(blocks):
-        spans = find_speech(stretch.waveform)
-        if not spans:
-            continue
-        speech = SpeechOnly(stretch.waveform, spans)
-        spoken, probability = votes.choose(engine, speech.waveform)
-        kept = _utterances(engine.hear(speech.waveform, spoken), speech, stretch.start_s)
-        if kept:
-            votes.add(spoken, probability, speech.length_s)
-        found += kept
+        if spans := find_speech(stretch.waveform):
+            speech = SpeechOnly(stretch.waveform, spans)
+            spoken, probability = votes.choose(engine, speech.waveform)
+            kept = _utterances(engine.hear(speech.waveform, spoken), speech, stretch.start_s)
+            if kept:
+                votes.add(spoken, probability, speech.length_s)
+            found += kept
+        yield stretch.start_s + stretch.waveform.size / SAMPLE_RATE_HZ
     label, probability = votes.winner()
     found.sort(key=lambda utterance: utterance.start_s)
     return Transcript(language=label, language_probability=probability, utterances=tuple(found))

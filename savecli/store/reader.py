@@ -131,6 +131,11 @@ class Reader:
         dead_share = 1 - sum(counted["n_rows"].values()) / total if total else 0.0
         return Counts(**counted, dead_share=dead_share, size_bytes=folder.size_bytes(self.home))
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What made the embeddings."""
+        return dict(self._catalog.rows("SELECT key, value FROM identity"))
+
     def check(self) -> list[Problem]:
         """Reads every file of the store through and compares lengths and checksums."""
         return check_store(self._catalog, self._views, self._shelf)

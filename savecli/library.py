@@ -1,0 +1,229 @@
+"""The store's own affairs: what is in it, forgetting, rebuilding, and whether this machine can do the job."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from savecli.config import Config
+from savecli.datatypes import Check
+from savecli.errors import MediaError, SaveError, StoreError, WeightsError
+from savecli.store import Store, StoredVideo
+
+LOW_DISK_BYTES = 1 << 30
+
+
+def find(store: Store, path: Path) -> StoredVideo:
+    """The stored video at `path`.
+
+    Raises:
+        StoreError: it is not in the store, with the reason if it was skipped.
+    """
+    path = path.absolute()
+    video = store.video(path)
+    if video is not None:
+        return video
+    file = store.known().get(path)
+    if file is not None and file.reason is not None:
+        raise StoreError(f"{path} could not be indexed: {file.reason}", hint=file.hint or "")
+    raise StoreError(f"{path} is not in the store", hint=f"save index '{path}'")
+
+
+def forget(store: Store, paths: Sequence[Path]) -> int:
+    """Removes files, and all files below folders, from the store; never from disk. Returns how many.
+
+    Raises:
+        StoreError: none of them is in the store.
+    """
+    named = [path.absolute() for path in paths]
+    known = [path for path in store.known() if any(path == name or name in path.parents for name in named)]
+    if not known:
+        raise StoreError(f"nothing under {', '.join(map(str, named))} is in the store", hint="save list")
+    return store.unlink(*known)
+
+
+def rebuild(store: Store, engine: str) -> None:
+    """Drops what forgotten videos left in the vector files, and builds the graphs anew from what stays.
+
+    Raises:
+        StoreError: an engine that is not installed.
+    """
+    store.compact()
+    store.rebuild_graphs(engine)
+
+
+def doctor(config: Config) -> Iterator[Check]:
+    """Everything that the job needs, each tried for real and not only looked for."""
+    for name, attempt in (
+        ("decoder", _decoder),
+        ("weights", lambda: _weights(config)),
+        ("encoder", lambda: _encoder(config)),
+        ("speech", lambda: _speech(config)),
+        ("store", lambda: _store(config)),
+        ("disk", lambda: _disk(config)),
+    ):
+        yield _tried(name, attempt)
+
+
+def _tried(name: str, attempt: Callable[[], str]) -> Check:
+    try:
+        return Check(name=name, ok=True, message=attempt())
+    except SaveError as error:
+        return Check(name=name, ok=False, message=error.message, hint=error.hint)
+    except ImportError as error:
+        return Check(name=name, ok=False, message=f"cannot import {error.name}: {error}", hint="pip install savecli")
+
+
+def _decoder() -> str:
+    import numpy as np
+
+    from savecli.media.encode import write_video
+    from savecli.media.worker import Decoder
+
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    with tempfile.TemporaryDirectory() as folder, Decoder() as decoder:
+        path = Path(folder) / "grey.mp4"
+        write_video(path, [grey] * 25, fps=25)
+        shown = list(decoder.frames(decoder.probe(path), [0.5], resize_px=32, size_px=32))
+    if len(shown) != 1 or abs(float(shown[0].image.mean()) - 128) > 4:
+        raise MediaError("a video written here does not read back", hint="pip install --force-reinstall av")
+    return "a video written here reads back"
+
+
+def _weights(config: Config) -> str:
+    from savecli.model import weights
+
+    needed = {"efficientnet-lite0", "all-minilm-l6-v2"}
+    needed |= {f"whisper-{config.asr.split('/')[-1]}"} if config.asr != "off" else set()
+    for name in sorted(needed):
+        weights.verify(name, config.model_dir)
+    weights.bundled("save-mini")
+    return f"{', '.join(sorted(needed))} and save-mini: every byte as published"
+
+
+def _encoder(config: Config) -> str:
+    import numpy as np
+
+    from savecli.pipeline import make_encoder
+
+    encoder = make_encoder(config)
+    size_px = encoder.spec.size_px
+    rows = encoder.see(np.zeros((1, size_px, size_px, 3), np.uint8))
+    return f"{encoder.name} sees and reads, on {encoder.device}, in {rows.shape[1]} dimensions"
+
+
+def _speech(config: Config) -> str:
+    if config.asr == "off":
+        return "turned off (asr)"
+    from savecli.pipeline import make_transcriber
+
+    transcriber = make_transcriber(config)
+    assert transcriber is not None  # noqa: S101 - asr is not off
+    return f"Whisper {transcriber.name} loads"
+
+
+def _store(config: Config) -> str:
+    from savecli.pipeline import make_encoder
+
+    if not (config.store_dir / "FORMAT").exists():
+        return f"none yet at {config.store_dir}"
+    with Store.open(config.store_dir, identity=make_encoder(config).identity, mode="read") as store:
+        problems = store.check()
+        counts = store.counts()
+    if problems:
+        worst = problems[0]
+        raise StoreError(f"{worst.subject}: {worst.message} ({len(problems)} problems)", hint=worst.hint)
+    return f"{counts.n_videos} videos at {config.store_dir}, every checksum right"
+
+
+def _disk(config: Config) -> str:
+    place = next(p for p in (config.home, *config.home.parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    if free < LOW_DISK_BYTES:
+        raise StoreError(f"only {free / 1e6:.0f} MB free at {place}", hint="free some space, or use --home elsewhere")
+    return f"{free / 1e9:.0f} GB free at {place}"
+
+
+def versions() -> dict[str, str]:
+    """What a bug report should name; a package that is not installed is left out."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": sys.version.split()[0]}
+    for name in ("savecli", "torch", "av", "faster-whisper", "openai-whisper", "usearch", "hnswlib"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def weights_list(model_dir: Path) -> list[dict[str, str]]:
+    """Every set of weights, ours first, with its state on this machine."""
+    from savecli.model import weights
+
+    rows = [
+        {
+            "name": "save-mini",
+            "role": "encoder",
+            "size": _megabytes(sum(f.stat().st_size for f in weights.bundled("save-mini").iterdir())),
+            "licence": "MIT",
+            "state": "bundled",
+            "origin": "scripts/build_mini.py",
+        }
+    ]
+    for entry in weights.manifest().values():
+        rows.append(
+            {
+                "name": entry.name,
+                "role": entry.role,
+                "size": _megabytes(entry.size_bytes),
+                "licence": entry.licence,
+                "state": "missing" if _missing(entry.name, model_dir) else "here",
+                "origin": entry.origin,
+            }
+        )
+    return rows
+
+
+def weights_info(name: str, model_dir: Path) -> dict[str, str]:
+    """The facts of one set of weights; for those that are here, after hashing every byte.
+
+    Raises:
+        WeightsError: no weights have that name.
+    """
+    from savecli.model import weights
+
+    if name == "save-mini":
+        return weights.bundled_facts(name)
+    entry = weights.known(name)
+    problem = _missing(name, model_dir)
+    facts = {
+        "name": name,
+        "what": entry.about,
+        "role": entry.role,
+        "licence": entry.licence,
+        "origin": entry.origin,
+        "upstream": entry.upstream,
+        "packages": ", ".join(entry.packages),
+        "state": problem or "every byte as published",
+    }
+    for file in entry.files:
+        facts[f"sha256 of {file.name}"] = f"{file.sha256} ({file.size_bytes} bytes)"
+    return facts
+
+
+def _missing(name: str, model_dir: Path) -> str:
+    from savecli.model import weights
+
+    try:
+        weights.verify(name, model_dir)
+    except WeightsError as error:
+        return f"{error.message}; {error.hint}"
+    return ""
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"

@@ -1,0 +1,292 @@
+"""What the program does with a video, in order: look, cut, see, listen, embed.
+
+The only module that knows the order of the rooms. `index` embeds through `Pipeline`, and so will whatever
+measures it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from savecli.config import Config
+from savecli.datatypes import (
+    Embedding,
+    Media,
+    MediaSpec,
+    Progress,
+    Segment,
+    Transcript,
+    WaveformBlock,
+)
+from savecli.errors import MediaError
+from savecli.media.footage import Frame, Timeline
+from savecli.media.segment import frame_times, segments
+from savecli.media.worker import Decoder
+
+if TYPE_CHECKING:
+    from savecli.model.encode import MiniEncoder
+
+SILENT_PEAK = 1e-3  # -60 dBFS: a muted track, not a quiet room
+T = TypeVar("T")
+
+
+class Encoder(Protocol):
+    """Media -> embedding; the weights decide what it is fed."""
+
+    name: str
+    spec: MediaSpec
+    identity: Mapping[str, str]
+
+    def embed(self, media: Sequence[Media]) -> list[Embedding]:
+        """One embedding for each segment."""
+        ...
+
+
+class Transcriber(Protocol):
+    """Waveform -> transcript."""
+
+    name: str
+
+    def listen(self, blocks: Iterable[WaveformBlock]) -> Generator[float, None, Transcript]:
+        """Yields the time up to which has been listened; returns the transcript."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Processed:
+    """A video as the store wants it.
+
+    Attributes:
+        timeline: what the file holds.
+        segments, embeddings, frame_times: one each, in order of time.
+        notes: what the owner should know.
+        partial: whether some of it could not be decoded.
+        stage_s: seconds spent in "decode", "see" and "hear".
+    """
+
+    timeline: Timeline
+    segments: tuple[Segment, ...]
+    embeddings: list[Embedding]
+    frame_times: list[NDArray[np.float64]]
+    transcript: Transcript
+    notes: tuple[str, ...]
+    partial: bool
+    stage_s: Mapping[str, float]
+
+
+class Pipeline:
+    """Reads videos one after the other.
+
+    Args:
+        decoder: safe against the files.
+        encoder: what sees, and reads what is said.
+        transcriber: what listens, or None to leave sound alone.
+    """
+
+    def __init__(self, decoder: Decoder, encoder: Encoder, transcriber: Transcriber | None) -> None:
+        self._decoder = decoder
+        self._encoder = encoder
+        self._transcriber = transcriber
+
+    @property
+    def asr(self) -> str:
+        """The transcriber's name, "off" where there is none."""
+        return self._transcriber.name if self._transcriber else "off"
+
+    def process(self, path: Path) -> Generator[Progress, None, Processed]:
+        """Everything that the store keeps of one file; yields how far it is.
+
+        Raises:
+            MediaError: nothing in the file can be seen or heard.
+        """
+        run = _Run()
+        with run.clock("decode"):
+            timeline = self._decoder.probe(path)
+        run.n_bad_packets += timeline.n_bad_packets
+        spans = segments(timeline.duration_s, window_s=self._encoder.spec.window_s)
+        transcript = yield from self._listen(timeline, run)
+        embeddings, times = yield from self._see(timeline, spans, transcript, run)
+        if timeline.has_video and not run.n_frames:
+            run.notes.append("no picture could be decoded")
+            if not timeline.has_audio or run.peak == 0:
+                raise MediaError("no picture and no sound in it can be decoded", hint="does a player show anything?")
+        if run.n_bad_packets:
+            run.notes.append(f"damaged: {run.n_bad_packets} packets could not be decoded")
+        return Processed(
+            timeline=timeline,
+            segments=spans,
+            embeddings=embeddings,
+            frame_times=times,
+            transcript=transcript,
+            notes=tuple(run.notes),
+            partial=run.n_bad_packets > 0,
+            stage_s=dict(run.stage_s),
+        )
+
+    def _listen(self, timeline: Timeline, run: _Run) -> Generator[Progress, None, Transcript]:
+        if not timeline.has_audio:
+            run.notes.append("no audio track")
+            return Transcript()
+        if self._transcriber is None:
+            return Transcript()
+        stream = self._decoder.waveform(timeline, sample_rate_hz=self._encoder.spec.sample_rate_hz)
+        listening = self._transcriber.listen(run.metered_sound(stream))
+        transcript = Transcript()
+        while True:
+            with run.clock("hear", but="decode"):
+                try:
+                    done_s = next(listening)
+                except StopIteration as end:
+                    transcript = end.value
+                    break
+            yield Progress(path=timeline.path, stage="hear", done_s=done_s, duration_s=timeline.duration_s)
+        run.n_bad_packets += stream.n_bad_packets
+        if run.peak < SILENT_PEAK:
+            run.notes.append("the audio track is silent")
+        elif not transcript.utterances:
+            run.notes.append("no speech")
+        return transcript
+
+    def _see(
+        self, timeline: Timeline, spans: Sequence[Segment], transcript: Transcript, run: _Run
+    ) -> Generator[Progress, None, tuple[list[Embedding], list[NDArray[np.float64]]]]:
+        if not timeline.has_video:
+            run.notes.append("no picture, only sound")
+        spec = self._encoder.spec
+        targets = [
+            (number, span.start_s + at_s)
+            for number, span in enumerate(spans)
+            for at_s in frame_times(span, spec.n_frames, window_s=spec.window_s)
+        ]
+        wanted = [time_s for _, time_s in targets] if timeline.has_video else []
+        stream = self._decoder.frames(timeline, wanted, resize_px=spec.resize_px, size_px=spec.size_px)
+        owners = [number for number, _ in targets]
+        embeddings: list[Embedding] = []
+        times: list[NDArray[np.float64]] = []
+        frames: Iterator[Frame] = run.metered(stream) if wanted else iter(())
+        for span, shown in zip(spans, _by_segment(frames, owners, len(spans)), strict=True):
+            media = _media(span, shown, transcript, spec)
+            with run.clock("see"):
+                embeddings += self._encoder.embed([media])
+            times.append(media.frame_times_s)
+            run.n_frames += len(shown)
+            yield Progress(path=timeline.path, stage="see", done_s=span.end_s, duration_s=timeline.duration_s)
+        run.n_bad_packets += stream.n_bad_packets if wanted else 0
+        return embeddings, times
+
+
+class _Run:
+    """What one video costs, and what is noticed on the way."""
+
+    def __init__(self) -> None:
+        self.stage_s: defaultdict[str, float] = defaultdict(float)
+        self.notes: list[str] = []
+        self.n_bad_packets = 0
+        self.n_frames = 0
+        self.peak = 0.0
+
+    @contextmanager
+    def clock(self, stage: str, *, but: str = "") -> Iterator[None]:
+        """Counts the time inside for `stage`, without what `but` was counted for meanwhile."""
+        before = self.stage_s[but] if but else 0.0
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            other = self.stage_s[but] - before if but else 0.0
+            self.stage_s[stage] += time.perf_counter() - start - other
+
+    def metered(self, items: Iterable[T]) -> Iterator[T]:
+        """The same items; waiting for them is decoding."""
+        iterator = iter(items)
+        while True:
+            with self.clock("decode"):
+                item = next(iterator, None)
+            if item is None:
+                return
+            yield item
+
+    def metered_sound(self, blocks: Iterable[WaveformBlock]) -> Iterator[WaveformBlock]:
+        """The same blocks, with an ear on how loud they are."""
+        for block in self.metered(blocks):
+            self.peak = max(self.peak, float(np.abs(block.waveform).max(initial=0.0)))
+            yield block
+
+
+def _by_segment(frames: Iterator[Frame], owners: Sequence[int], n_segments: int) -> Iterator[list[Frame]]:
+    """Frames in order of time -> those of each segment, without holding more than one segment's."""
+    ahead = next(frames, None)
+    for number in range(n_segments):
+        own: list[Frame] = []
+        while ahead is not None and owners[ahead.index] == number:
+            own.append(ahead)
+            ahead = next(frames, None)
+        yield own
+
+
+def _media(span: Segment, shown: Sequence[Frame], transcript: Transcript, spec: MediaSpec) -> Media:
+    size = (0, spec.size_px, spec.size_px, 3)
+    return Media(
+        frames=np.stack([frame.image for frame in shown]) if shown else np.zeros(size, np.uint8),
+        frame_times_s=np.array([frame.time_s for frame in shown], np.float64),
+        utterances=transcript.within(span.start_s, span.end_s),
+    )
+
+
+@contextmanager
+def open_pipeline(config: Config) -> Iterator[Pipeline]:
+    """A pipeline as the settings want it; its models are loaded, its decoder ends with it.
+
+    Raises:
+        WeightsError, SpeechError: a model that is not there or cannot run.
+    """
+    encoder = make_encoder(config)
+    transcriber = make_transcriber(config)
+    with Decoder(stall_s=config.stall_s) as decoder:
+        yield Pipeline(decoder, encoder, transcriber)
+
+
+def make_encoder(config: Config) -> MiniEncoder:
+    """The bundled model; torch is imported when it first sees a picture, not before.
+
+    Raises:
+        WeightsError: weights that are missing or damaged.
+    """
+    from savecli.model.encode import MiniEncoder
+
+    return MiniEncoder(config.model_dir, device=config.device)
+
+
+def make_transcriber(config: Config) -> Transcriber | None:
+    """The transcriber that `asr` names: a Whisper model, with "openai/" before it on the reference engine.
+
+    Raises:
+        WeightsError, SpeechError: weights or an engine that are not there.
+    """
+    if config.asr == "off":
+        return None
+    from savecli.model import weights
+    from savecli.speech import FasterWhisper, OpenAIWhisper, convert_ct2_to_openai
+
+    *reference, model = config.asr.split("/")
+    folder = weights.folder(f"whisper-{model}", config.model_dir)
+    language = config.language or None
+    if not reference:
+        # CTranslate2 sees a GPU whose libraries it may then miss; on a CPU it always runs.
+        device = "cuda" if config.device == "cuda" else "cpu"
+        return FasterWhisper(folder, name=config.asr, language=language, device=device)
+    checkpoint = config.model_dir / f"whisper-{model}" / "openai.pt"
+    if not checkpoint.is_file():
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        convert_ct2_to_openai(folder, checkpoint)
+    device = "cpu" if config.device == "mps" else config.device
+    return OpenAIWhisper(checkpoint, name=config.asr, language=language, device=device)
