@@ -10,10 +10,10 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack
 
 import click
 
@@ -30,14 +30,30 @@ ASR_CHOICES = ("base", "tiny.en", "openai/base", "openai/tiny.en", "off")
 PATH = click.Path(path_type=Path)
 Command = Callable[..., Any]
 
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout, nothing else.")
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line on stdout, nothing else."
+)
+
+
+class Common(TypedDict, total=False):
+    """Options that many commands share; None where one was not given."""
+
+    home: Path | None
+    offline: bool | None
+    verbose: bool | None
+    quiet: bool | None
+    asr: str | None
+    language: str | None
+    device: str | None
 
 
 def everywhere(command: Command) -> Command:
     """Options that stand before or after a command's name."""
     options = (
         click.option("--home", type=PATH, help="Folder of the store and its settings.  [env: SAVE_HOME]"),
-        click.option("--offline", is_flag=True, default=None, help="Open no socket at all.  [env: SAVE_OFFLINE]"),
+        click.option(
+            "--offline", is_flag=True, default=None, help="Open no socket at all.  [env: SAVE_OFFLINE]"
+        ),
         click.option("-v", "--verbose", is_flag=True, default=None, help="Say more."),
         click.option("-q", "--quiet", is_flag=True, default=None, help="Say less."),
     )
@@ -46,14 +62,18 @@ def everywhere(command: Command) -> Command:
     return command
 
 
-def settings(**given: Any) -> Config:  # noqa: ANN401 - click hands over whatever the options are
+def settings(**given: Unpack[Common]) -> Config:
     """The settings of this run, with the options before the command's name."""
     from savecli import config
 
-    context = click.get_current_context()
-    before = context.find_root().params
-    merged = {name: given.get(name) if given.get(name) is not None else before.get(name) for name in ("home", "offline")}
-    return config.load(**merged, **{name: given.get(name) for name in ("asr", "language", "device")})
+    before = click.get_current_context().find_root().params
+    return config.load(
+        home=given.get("home") or before.get("home"),
+        offline=given.get("offline") or before.get("offline"),
+        asr=given.get("asr"),
+        language=given.get("language"),
+        device=given.get("device"),
+    )
 
 
 def said(name: Literal["verbose", "quiet"], value: bool | None) -> bool:
@@ -65,7 +85,7 @@ def said(name: Literal["verbose", "quiet"], value: bool | None) -> bool:
 @click.version_option(__version__, prog_name="save")
 @everywhere
 def cli(**_: object) -> None:
-    """Find the moment in your own videos by what is seen and what is said. Offline.
+    r"""Find the moment in your own videos by what is seen and what is said. Offline.
 
     \b
     save index ~/Videos             read new and changed videos
@@ -75,14 +95,20 @@ def cli(**_: object) -> None:
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out names or whole paths like this; repeat it.")
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", help="Leave out names or whole paths like this; repeat it."
+)
 @click.option("--force", is_flag=True, help="Read everything again, also files that failed before.")
 @click.option("--asr", type=click.Choice(ASR_CHOICES), help="What listens.  [default: base]")
 @click.option("--language", metavar="CODE", help="What is spoken, as in en or de.  [default: it is detected]")
-@click.option("--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), help="What computes.  [default: auto]")
+@click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), help="What computes.  [default: auto]"
+)
 @as_json
 @everywhere
-def index(paths: tuple[Path, ...], exclude: tuple[str, ...], force: bool, as_json: bool, **common: Any) -> int:  # noqa: ANN401
+def index(
+    paths: tuple[Path, ...], exclude: tuple[str, ...], force: bool, as_json: bool, **common: Unpack[Common]
+) -> int:
     """Add or refresh folders and files.
 
     What is in the store and unchanged on disk is left alone, so the same command brings a library up to date;
@@ -107,9 +133,15 @@ def index(paths: tuple[Path, ...], exclude: tuple[str, ...], force: bool, as_jso
 
 @cli.command()
 @click.argument("query")
-@click.option("-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many moments.")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Lowest score shown.  [default: the model's own]")
-@click.option("--all", "show_all", is_flag=True, help="Show the nearest, however far; the same as --threshold 0.")
+@click.option(
+    "-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many moments."
+)
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), help="Lowest score shown.  [default: the model's own]"
+)
+@click.option(
+    "--all", "show_all", is_flag=True, help="Show the nearest, however far; the same as --threshold 0."
+)
 @click.option("-f", "--paths", "only_paths", is_flag=True, help="Only the path of each video, for pipes.")
 @as_json
 @everywhere
@@ -120,7 +152,7 @@ def search(
     show_all: bool,
     only_paths: bool,
     as_json: bool,
-    **common: Any,  # noqa: ANN401
+    **common: Unpack[Common],
 ) -> int:
     """Find the moments that a text describes, by what is seen and what is said there.
 
@@ -148,7 +180,7 @@ def search(
 @click.argument("video", type=PATH)
 @as_json
 @everywhere
-def show(video: Path, as_json: bool, **common: Any) -> None:  # noqa: ANN401
+def show(video: Path, as_json: bool, **common: Unpack[Common]) -> None:
     """Show what the store keeps of one video: its segments, and what is said in them."""
     from savecli import library, render
 
@@ -161,7 +193,7 @@ def show(video: Path, as_json: bool, **common: Any) -> None:  # noqa: ANN401
 @cli.command("list")
 @as_json
 @everywhere
-def list_(as_json: bool, **common: Any) -> None:  # noqa: ANN401
+def list_(as_json: bool, **common: Unpack[Common]) -> None:
     """List the videos in the store, and the files that could not be indexed."""
     from savecli import render
 
@@ -180,7 +212,7 @@ def list_(as_json: bool, **common: Any) -> None:  # noqa: ANN401
 @cli.command()
 @as_json
 @everywhere
-def status(as_json: bool, **common: Any) -> None:  # noqa: ANN401
+def status(as_json: bool, **common: Unpack[Common]) -> None:
     """Show counts, sizes, the model, and where each setting came from."""
     from savecli import render
 
@@ -194,7 +226,7 @@ def status(as_json: bool, **common: Any) -> None:  # noqa: ANN401
 @click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @as_json
 @everywhere
-def forget(paths: tuple[Path, ...], as_json: bool, **common: Any) -> None:  # noqa: ANN401
+def forget(paths: tuple[Path, ...], as_json: bool, **common: Unpack[Common]) -> None:
     """Remove videos, or all videos below a folder, from the store; never from disk."""
     from savecli import library, render
     from savecli.store import Store
@@ -204,13 +236,13 @@ def forget(paths: tuple[Path, ...], as_json: bool, **common: Any) -> None:  # no
     if as_json:
         render.line({"n_forgotten": n_forgotten})
     else:
-        render.text(f"{n_forgotten} files forgotten; they are still on disk")
+        render.say(f"{n_forgotten} files forgotten; they are still on disk")
 
 
 @cli.command()
 @click.option("--engine", type=click.Choice(("usearch", "hnswlib")), default="usearch", show_default=True)
 @everywhere
-def rebuild(engine: str, **common: Any) -> None:  # noqa: ANN401
+def rebuild(engine: str, **common: Unpack[Common]) -> None:
     """Drop what forgotten videos left behind, and build the search graphs anew."""
     from savecli import library, render
     from savecli.store import Store
@@ -219,13 +251,13 @@ def rebuild(engine: str, **common: Any) -> None:  # noqa: ANN401
         with render.busy("rebuilding"):
             library.rebuild(store, engine)
         n_graphs = len(store.graphs())
-    render.text(f"rebuilt, with {n_graphs} graphs on {engine}")
+    render.say(f"rebuilt, with {n_graphs} graphs on {engine}")
 
 
 @cli.command()
 @as_json
 @everywhere
-def doctor(as_json: bool, **common: Any) -> int:  # noqa: ANN401
+def doctor(as_json: bool, **common: Unpack[Common]) -> int:
     """Check that this machine can do the job, and say what to do where it cannot."""
     from savecli import library, render
 
@@ -235,9 +267,11 @@ def doctor(as_json: bool, **common: Any) -> int:  # noqa: ANN401
 
 
 @cli.command()
-@click.option("--keep", type=PATH, metavar="DIR", help="Keep the sample videos and their store in this new folder.")
+@click.option(
+    "--keep", type=PATH, metavar="DIR", help="Keep the sample videos and their store in this new folder."
+)
 @everywhere
-def demo(keep: Path | None, **common: Any) -> None:  # noqa: ANN401
+def demo(keep: Path | None, **common: Unpack[Common]) -> None:
     """Index a few sample videos in a throw-away store and run three searches on them."""
     from savecli import render
 
@@ -248,10 +282,10 @@ def demo(keep: Path | None, **common: Any) -> None:  # noqa: ANN401
     if keep.exists():
         raise ConfigError(f"{keep} exists already", hint="name a folder that does not")
     _demo(keep.absolute(), **common)
-    render.text(f"\nkept: save search --home '{keep / 'home'}' QUERY")
+    render.say(f"\nkept: save search --home '{keep / 'home'}' QUERY")
 
 
-def _demo(folder: Path, **common: Any) -> None:  # noqa: ANN401
+def _demo(folder: Path, **common: Unpack[Common]) -> None:
     from savecli import render
     from savecli.demo import QUERIES, make_samples
     from savecli.index import Options
@@ -260,17 +294,18 @@ def _demo(folder: Path, **common: Any) -> None:  # noqa: ANN401
     from savecli.search import search as run_search
     from savecli.store import Store
 
-    config = settings(**{**common, "home": folder / "home"})
+    common["home"] = folder / "home"
+    config = settings(**common)
     videos = folder / "videos"
     with render.busy("making sample videos"):
         make_samples(videos)
-    render.text(f"$ save index {videos}")
+    render.say(f"$ save index {videos}")
     options = Options(paths=(videos,), asr=config.asr)
     with Store.open(config.store_dir, identity=identity(config), mode="write") as store:
         render.index_table(run_index(options, store, pipelines(config)))
         encoder = make_encoder(config)
         for query in QUERIES:
-            render.text(f'\n$ save search -k 3 "{query.text}"')
+            render.say(f'\n$ save search -k 3 "{query.text}"')
             render.results_table(query.text, run_search(query.text, store, encoder, top_k=3))
 
 
@@ -282,7 +317,7 @@ def model() -> None:
 @model.command("list")
 @as_json
 @everywhere
-def model_list(as_json: bool, **common: Any) -> None:  # noqa: ANN401
+def model_list(as_json: bool, **common: Unpack[Common]) -> None:
     """List every set of weights: where it is from, its licence, and whether it is here."""
     from savecli import library, render
 
@@ -299,7 +334,7 @@ def model_list(as_json: bool, **common: Any) -> None:  # noqa: ANN401
 @click.argument("name")
 @as_json
 @everywhere
-def model_info(name: str, as_json: bool, **common: Any) -> None:  # noqa: ANN401
+def model_info(name: str, as_json: bool, **common: Unpack[Common]) -> None:
     """Show one model: its files, checksums, licence and origin."""
     from savecli import library, render
 
@@ -310,14 +345,14 @@ def model_info(name: str, as_json: bool, **common: Any) -> None:  # noqa: ANN401
         render.facts(facts)
 
 
-def opened(config: Config, identity: Any = None) -> AbstractContextManager[Store]:  # noqa: ANN401
+def opened(config: Config, identity: Mapping[str, str] | None = None) -> AbstractContextManager[Store]:
     """The store, open for reading."""
     from savecli.store import Store
 
     return Store.open(config.store_dir, identity=identity, mode="read")
 
 
-def identity(config: Config) -> Any:  # noqa: ANN401 - a mapping; naming its type would import the model room
+def identity(config: Config) -> Mapping[str, str]:
     """What makes the embeddings, known without loading what sees."""
     from savecli.pipeline import make_encoder
 
@@ -348,7 +383,7 @@ def main() -> NoReturn:
         # The reader of our output has seen enough; what is left of it must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(DONE)
-    except Exception as error:  # noqa: BLE001 - the one boundary: a bug becomes a log file and a sentence
+    except Exception as error:
         if os.environ.get("SAVE_DEBUG"):
             raise
         _log(error)
@@ -369,7 +404,9 @@ def _log(error: Exception) -> None:
         file = config.load().log_file
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8", errors="backslashreplace") as log:
-            log.write(f"save {__version__} {' '.join(sys.argv[1:])}\n{''.join(traceback.format_exception(error))}\n")
+            log.write(
+                f"save {__version__} {' '.join(sys.argv[1:])}\n{''.join(traceback.format_exception(error))}\n"
+            )
         where = f"the traceback is in {file}"
     except (OSError, SaveError):
         where = "set SAVE_DEBUG=1 to see the traceback"

@@ -74,7 +74,9 @@ def load(**flags: str | Path | bool | None) -> Config:
         )
     return Config(
         home=home,
-        model_dir=Path(values["model_dir"]).expanduser().absolute() if values["model_dir"] else _cache() / "models",
+        model_dir=Path(values["model_dir"]).expanduser().absolute()
+        if values["model_dir"]
+        else _cache() / "models",
         asr=_one_of(values, sources, "asr", ASR_NAMES),
         language=values["language"],
         device=_one_of(values, sources, "device", DEVICES),
@@ -85,7 +87,9 @@ def load(**flags: str | Path | bool | None) -> Config:
 
 
 def _home(given: Mapping[str, str]) -> tuple[Path, str]:
-    value, source = _first((given.get("home"), "--home"), (os.environ.get("SAVE_HOME"), "SAVE_HOME"), ("", "default"))
+    value, source = _first(
+        (given.get("home"), "--home"), (os.environ.get("SAVE_HOME"), "SAVE_HOME"), ("", "default")
+    )
     if value:
         return Path(value).expanduser().absolute(), source
     from platformdirs import user_data_path
@@ -113,15 +117,19 @@ def _read_file(path: Path) -> dict[str, str]:
     known = {"model_dir", *DEFAULTS}
     if unknown := sorted(settings.keys() - known):
         raise ConfigError(
-            f"{path} sets {', '.join(unknown)}, which is no setting", hint=f"the settings are {', '.join(sorted(known))}"
+            f"{path} sets {', '.join(unknown)}, which is no setting",
+            hint=f"the settings are {', '.join(sorted(known))}",
         )
     return {name: str(value) for name, value in settings.items()}
 
 
-def _one_of(values: Mapping[str, str], sources: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+def _one_of(
+    values: Mapping[str, str], sources: Mapping[str, str], name: str, allowed: tuple[str, ...]
+) -> str:
     if values[name] not in allowed:
         raise ConfigError(
-            f"{name} cannot be {values[name]!r} (from {sources[name]})", hint=f"choose one of {', '.join(allowed)}"
+            f"{name} cannot be {values[name]!r} (from {sources[name]})",
+            hint=f"choose one of {', '.join(allowed)}",
         )
     return values[name]
 
@@ -129,7 +137,9 @@ def _one_of(values: Mapping[str, str], sources: Mapping[str, str], name: str, al
 def _flag(values: Mapping[str, str], sources: Mapping[str, str], name: str) -> bool:
     value = values[name].lower()
     if value not in TRUE | FALSE:
-        raise ConfigError(f"{name} cannot be {values[name]!r} (from {sources[name]})", hint="set it to 1 or 0")
+        raise ConfigError(
+            f"{name} cannot be {values[name]!r} (from {sources[name]})", hint="set it to 1 or 0"
+        )
     return value in TRUE
 
 
@@ -139,5 +149,7 @@ def _seconds(values: Mapping[str, str], sources: Mapping[str, str], name: str) -
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise ConfigError(f"{name} cannot be {values[name]!r} (from {sources[name]})", hint="give a number of seconds")
+        raise ConfigError(
+            f"{name} cannot be {values[name]!r} (from {sources[name]})", hint="give a number of seconds"
+        )
     return value

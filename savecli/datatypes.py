@@ -169,14 +169,21 @@ class Media:
     utterances: tuple[Utterance, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(self.frames.ndim == 4 and self.frames.shape[-1] == 3, f"frames must be (F, H, W, 3): {_shape(self.frames)}")
+        _check(
+            self.frames.ndim == 4 and self.frames.shape[-1] == 3,
+            f"frames must be (F, H, W, 3): {_shape(self.frames)}",
+        )
         _check(str(self.frames.dtype) == "uint8", f"frames must be uint8: {_shape(self.frames)}")
         _check(self.frame_times_s.shape == self.frames.shape[:1], "one time for each frame")
         if self.waveform is not None:
-            _check(self.waveform.ndim == 1 and str(self.waveform.dtype) == "float32", f"waveform must be (S,) float32: {_shape(self.waveform)}")
+            _check(
+                self.waveform.ndim == 1 and str(self.waveform.dtype) == "float32",
+                f"waveform must be (S,) float32: {_shape(self.waveform)}",
+            )
 
     def __repr__(self) -> str:
-        return f"Media(frames={_shape(self.frames)}, waveform={_shape(self.waveform)}, utterances={len(self.utterances)})"
+        spoken = f"utterances={len(self.utterances)}"
+        return f"Media(frames={_shape(self.frames)}, waveform={_shape(self.waveform)}, {spoken})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
@@ -196,7 +203,10 @@ class Embedding:
     def __post_init__(self) -> None:
         for name in ("seen", "frames", "said"):
             rows = getattr(self, name)
-            _check(rows.ndim == 2 and str(rows.dtype) == "float32", f"{name} must be (N, D) float32: {_shape(rows)}")
+            _check(
+                rows.ndim == 2 and str(rows.dtype) == "float32",
+                f"{name} must be (N, D) float32: {_shape(rows)}",
+            )
         _check(self.seen.shape[0] == min(1, self.frames.shape[0]), "one pooled row if there is any frame")
 
     def __repr__(self) -> str:

@@ -42,7 +42,7 @@ class MediaError(SaveError):
     """A file that cannot be read as a video."""
 
 
-class MediaTimeout(MediaError):
+class MediaTimeout(MediaError):  # noqa: N818 - a time-out is what it is
     """A file on which the decoder made no headway within its time limit."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,14 +96,22 @@ def index(
 def _compare(options: Options, store: Store, counts: _Counts) -> Generator[Event, None, list[Found]]:
     """Events for what needs no reading; returns what does."""
     known = store.known()
-    mute = {v.video_id for v in store.videos() if v.asr == "off" and v.has_audio} if options.asr != "off" else set()
+    mute = (
+        {v.video_id for v in store.videos() if v.asr == "off" and v.has_audio}
+        if options.asr != "off"
+        else set()
+    )
     todo = []
     for item in scan(options.paths, exclude=options.exclude):
         if isinstance(item, Unreadable):
             yield _skip(item.path, item.error, counts)
             continue
         file = known.get(item.path)
-        if options.force or file is None or (file.size_bytes, file.mtime_ns) != (item.size_bytes, item.mtime_ns):
+        if (
+            options.force
+            or file is None
+            or (file.size_bytes, file.mtime_ns) != (item.size_bytes, item.mtime_ns)
+        ):
             todo.append(item)
         elif file.reason is not None:
             yield _skip(item.path, MediaError(file.reason, hint=file.hint or ""), counts, known=True)
@@ -120,17 +128,28 @@ def _skip(path: Path, error: MediaError, counts: _Counts, *, known: bool = False
 
 
 def _link(found: Found, fingerprint_: str, store: Store, counts: _Counts) -> Event:
-    """A file whose content is stored already: touched, copied, or moved from a path that is gone."""
-    known = store.known()
-    old_paths = [path for path, file in known.items() if file.fingerprint == fingerprint_]
+    """A file whose content is stored already: touched, moved from a path that is gone, or copied."""
+    (stored,) = (video for video in store.videos() if video.video_id == fingerprint_)
     store.link(found.path, found.size_bytes, found.mtime_ns, fingerprint_)
-    gone = [path for path in old_paths if path != found.path and not path.exists()]
-    if gone and found.path not in old_paths:
-        store.unlink(gone[0])
+    if found.path in stored.paths:
+        counts.unchanged += 1
+        return Unchanged(path=found.path)
+    if (gone := next((path for path in stored.paths if not path.exists()), None)) is not None:
+        store.unlink(gone)
         counts.moved += 1
-        return Moved(path=found.path, old_path=gone[0])
-    counts.unchanged += 1
-    return Unchanged(path=found.path)
+        return Moved(path=found.path, old_path=gone)
+    counts.indexed += 1
+    return Indexed(
+        path=found.path,
+        duration_s=stored.duration_s,
+        n_segments=stored.n_segments,
+        has_audio=stored.has_audio,
+        speech_s=stored.speech_s,
+        elapsed_s=0.0,
+        size_bytes=found.size_bytes,
+        notes=(*stored.notes, f"a copy of {stored.paths[0]}"),
+        partial=stored.partial,
+    )
 
 
 def _read(

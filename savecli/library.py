@@ -11,6 +11,7 @@ from pathlib import Path
 from savecli.config import Config
 from savecli.datatypes import Check
 from savecli.errors import MediaError, SaveError, StoreError, WeightsError
+from savecli.media.scan import whole
 from savecli.store import Store, StoredVideo
 
 LOW_DISK_BYTES = 1 << 30
@@ -22,7 +23,7 @@ def find(store: Store, path: Path) -> StoredVideo:
     Raises:
         StoreError: it is not in the store, with the reason if it was skipped.
     """
-    path = path.absolute()
+    path = whole(path)
     video = store.video(path)
     if video is not None:
         return video
@@ -38,7 +39,7 @@ def forget(store: Store, paths: Sequence[Path]) -> int:
     Raises:
         StoreError: none of them is in the store.
     """
-    named = [path.absolute() for path in paths]
+    named = [whole(path) for path in paths]
     known = [path for path in store.known() if any(path == name or name in path.parents for name in named)]
     if not known:
         raise StoreError(f"nothing under {', '.join(map(str, named))} is in the store", hint="save list")
@@ -74,7 +75,9 @@ def _tried(name: str, attempt: Callable[[], str]) -> Check:
     except SaveError as error:
         return Check(name=name, ok=False, message=error.message, hint=error.hint)
     except ImportError as error:
-        return Check(name=name, ok=False, message=f"cannot import {error.name}: {error}", hint="pip install savecli")
+        return Check(
+            name=name, ok=False, message=f"cannot import {error.name}: {error}", hint="pip install savecli"
+        )
 
 
 def _decoder() -> str:
@@ -143,7 +146,9 @@ def _disk(config: Config) -> str:
     place = next(p for p in (config.home, *config.home.parents) if p.exists())
     free = shutil.disk_usage(place).free
     if free < LOW_DISK_BYTES:
-        raise StoreError(f"only {free / 1e6:.0f} MB free at {place}", hint="free some space, or use --home elsewhere")
+        raise StoreError(
+            f"only {free / 1e6:.0f} MB free at {place}", hint="free some space, or use --home elsewhere"
+        )
     return f"{free / 1e9:.0f} GB free at {place}"
 
 

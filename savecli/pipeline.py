@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from savecli.model.encode import MiniEncoder
 
 SILENT_PEAK = 1e-3  # -60 dBFS: a muted track, not a quiet room
+MISSING_SHARE = 0.05
 T = TypeVar("T")
 
 
@@ -112,13 +113,16 @@ class Pipeline:
         with run.clock("decode"):
             timeline = self._decoder.probe(path)
         run.n_bad_packets += timeline.n_bad_packets
+        run.note_missing(timeline)
         spans = segments(timeline.duration_s, window_s=self._encoder.spec.window_s)
         transcript = yield from self._listen(timeline, run)
         embeddings, times = yield from self._see(timeline, spans, transcript, run)
         if timeline.has_video and not run.n_frames:
             run.notes.append("no picture could be decoded")
             if not timeline.has_audio or run.peak == 0:
-                raise MediaError("no picture and no sound in it can be decoded", hint="does a player show anything?")
+                raise MediaError(
+                    "no picture and no sound in it can be decoded", hint="does a player show anything?"
+                )
         if run.n_bad_packets:
             run.notes.append(f"damaged: {run.n_bad_packets} packets could not be decoded")
         return Processed(
@@ -128,7 +132,7 @@ class Pipeline:
             frame_times=times,
             transcript=transcript,
             notes=tuple(run.notes),
-            partial=run.n_bad_packets > 0,
+            partial=run.is_partial or run.n_bad_packets > 0,
             stage_s=dict(run.stage_s),
         )
 
@@ -140,14 +144,14 @@ class Pipeline:
             return Transcript()
         stream = self._decoder.waveform(timeline, sample_rate_hz=self._encoder.spec.sample_rate_hz)
         listening = self._transcriber.listen(run.metered_sound(stream))
-        transcript = Transcript()
-        while True:
+        transcript: Transcript | None = None
+        while transcript is None:
             with run.clock("hear", but="decode"):
                 try:
                     done_s = next(listening)
                 except StopIteration as end:
                     transcript = end.value
-                    break
+                    continue
             yield Progress(path=timeline.path, stage="hear", done_s=done_s, duration_s=timeline.duration_s)
         run.n_bad_packets += stream.n_bad_packets
         if run.peak < SILENT_PEAK:
@@ -193,6 +197,17 @@ class _Run:
         self.n_bad_packets = 0
         self.n_frames = 0
         self.peak = 0.0
+        self.is_partial = False
+
+    def note_missing(self, timeline: Timeline) -> None:
+        """An interrupted recording or copy still promises its whole length."""
+        # Some containers count their duration from zero, and not from where they start.
+        missing_s = timeline.claimed_s - timeline.duration_s - max(0.0, timeline.origin_s)
+        if missing_s > max(1.0, MISSING_SHARE * timeline.claimed_s):
+            self.is_partial = True
+            self.notes.append(
+                f"{timeline.duration_s:.1f} s of the {timeline.claimed_s:.1f} s it claims are there"
+            )
 
     @contextmanager
     def clock(self, stage: str, *, but: str = "") -> Iterator[None]:

@@ -10,13 +10,14 @@ import json
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +26,7 @@ from savecli.datatypes import Check, Results, Transcript
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
 
 MODALITIES = ("seen", "said")
+PIPE_COLUMNS = 10_000  # a table in a pipe is for grep and cut: no row may be folded
 
 
 def plain(text: object) -> str:
@@ -56,7 +58,8 @@ def warn(message: str, hint: str = "") -> None:
 
 def out() -> Console:
     """Stdout for people; a pipe gets no colour and no wrapping."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    piped = not sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=piped, width=PIPE_COLUMNS if piped else None)
 
 
 # -- index ---------------------------------------------------------------------------------------------------
@@ -106,7 +109,9 @@ def event_record(event: records.Event) -> dict[str, Any]:
     return {"event": name, **fields}
 
 
-def index_table(events: Iterable[records.Event], *, quiet: bool = False, verbose: bool = False) -> records.Summary:
+def index_table(
+    events: Iterable[records.Event], *, quiet: bool = False, verbose: bool = False
+) -> records.Summary:
     """Events as lines, with a progress bar where somebody watches."""
     with _Watch(quiet=quiet) as watch:
         for event in events:
@@ -125,8 +130,8 @@ def _index_line(event: records.Event, *, verbose: bool) -> Text | None:
     match event:
         case records.Indexed():
             said = f"{event.speech_s:.0f} s of speech" if event.speech_s else ""
-            rate = f"{event.duration_s / max(event.elapsed_s, 1e-9):.0f}x real time"
-            facts = ", ".join(filter(None, [clock(event.duration_s), said, *event.notes, rate]))
+            facts = ", ".join(filter(None, [clock(event.duration_s), said, *map(plain, event.notes)]))
+            facts += f", in {event.elapsed_s:.1f} s"
             return Text.assemble(("indexed  ", "green"), plain(event.path), (f"  {facts}", "dim"))
         case records.Moved():
             return Text.assemble(("moved    ", "cyan"), f"{plain(event.old_path)} -> {plain(event.path)}")
@@ -153,22 +158,24 @@ def _print_summary(summary: records.Summary) -> None:
 
 
 def _stages(footage_s: float, stage_s: Mapping[str, float]) -> str:
-    return ", ".join(f"{stage} {footage_s / seconds:.0f}x" for stage, seconds in stage_s.items() if seconds > 0)
+    return ", ".join(
+        f"{stage} {footage_s / seconds:.0f}x" for stage, seconds in stage_s.items() if seconds > 0
+    )
 
 
 class _Watch:
-    """The progress bar of an index run, on stderr; only lines where stderr is no terminal."""
+    """The progress of an index run: a bar on stderr, always moving, where that is a terminal."""
 
     def __init__(self, *, quiet: bool) -> None:
         console = Console(stderr=True, highlight=False)
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
-        # Lines for stdout are printed above the bar when both are one terminal, and apart from it when not.
-        self._bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+        columns = (SpinnerColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"))
+        self._bar = Progress(
+            *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+        )
         self._task = self._bar.add_task("looking through folders", total=None)
-        self._n_files = self._n_done = 0
-        self._bytes = self._bytes_done = 0
+        self._n_files = self._n_done = self._n_bytes = self._n_bytes_done = 0
         self._footage_s = 0.0
-        self._stage_s: dict[str, float] = {}
+        self._stage_s: defaultdict[str, float] = defaultdict(float)
         self._started = time.monotonic()
 
     def __enter__(self) -> _Watch:
@@ -179,7 +186,7 @@ class _Watch:
         self._bar.stop()
 
     def print(self, text: Text) -> None:
-        """A result line."""
+        """A result line: above the bar where both are one terminal."""
         if sys.stdout.isatty() and not self._bar.disable:
             self._bar.console.print(text, soft_wrap=True)
         else:
@@ -189,32 +196,34 @@ class _Watch:
         """Take note of an event."""
         match event:
             case records.Planned():
-                self._n_files, self._bytes = event.n_files, event.n_bytes
-                self._bar.update(self._task, total=max(1, event.n_bytes), description=f"{event.n_files} files to read")
+                self._n_files, self._n_bytes = event.n_files, event.n_bytes
+                self._describe("loading models" if event.n_files else "nothing new")
             case records.Progress():
-                verb = {"see": "seeing", "hear": "listening to"}[event.stage]
-                where = f"{clock(event.done_s)} of {clock(event.duration_s)}"
-                self._describe(f"{verb} {plain(event.path.name)} {where}")
+                verb = {"see": "seeing", "hear": "listening"}[event.stage]
+                self._describe(
+                    f"{verb} {clock(event.done_s)} of {clock(event.duration_s)}  {plain(event.path.name)}"
+                )
             case records.Indexed():
                 self._n_done += 1
-                self._bytes_done += event.size_bytes
+                self._n_bytes_done += event.size_bytes
                 self._footage_s += event.duration_s
                 for stage, seconds in event.stage_s.items():
-                    self._stage_s[stage] = self._stage_s.get(stage, 0.0) + seconds
-                self._bar.update(self._task, completed=self._bytes_done)
-                self._describe("")
+                    self._stage_s[stage] += seconds
 
     def _describe(self, current: str) -> None:
         parts = [f"{self._n_done}/{self._n_files}"]
-        if self._footage_s:
-            elapsed_s = time.monotonic() - self._started
-            rate = self._footage_s / elapsed_s
-            # How long the rest is, is only known when it has been read: as long for its bytes as what was read.
-            left_s = self._footage_s / self._bytes_done * (self._bytes - self._bytes_done)
-            stages = _stages(self._footage_s, self._stage_s)
-            parts.append(f"{rate:.0f}x real time ({stages}), about {left_s / 3600:.1f} h of footage left")
-            parts.append(f"ETA {clock(max(0.0, left_s / rate))}")
-        self._bar.update(self._task, description="  ".join(filter(None, [*parts, current])))
+        if self._n_bytes_done:
+            rate = self._footage_s / (time.monotonic() - self._started)
+            # How long the rest is, is known once it is read; until then, as long for its bytes as what was.
+            left_s = max(0.0, self._footage_s * (self._n_bytes / self._n_bytes_done - 1))
+            parts.append(f"{clock(left_s)} of footage left, ETA {clock(left_s / rate)}")
+            parts.append(f"{rate:.0f}x real time: {_stages(self._footage_s, self._stage_s)}")
+        self._bar.update(
+            self._task,
+            total=max(1, self._n_bytes),
+            completed=self._n_bytes_done,
+            description="  ".join(parts) + f"\n{current}",
+        )
 
 
 # -- search --------------------------------------------------------------------------------------------------
@@ -258,7 +267,9 @@ def results_table(query: str, results: Results) -> None:
         if results.nearest:
             near = results.nearest
             where = f"{plain(near.path.name)} {clock(near.start_s)}-{clock(near.end_s)}"
-            console.print(Text(f"the nearest is {where}, score {near.score:.2f}; --all shows all", style="dim"))
+            console.print(
+                Text(f"the nearest is {where}, score {near.score:.2f}; --all shows all", style="dim")
+            )
         return
     for rank, moment in enumerate(results.moments, 1):
         console.print(_moment_text(rank, moment))
@@ -267,7 +278,9 @@ def results_table(query: str, results: Results) -> None:
 
 
 def _moment_text(rank: int, moment: records.Moment) -> Text:
-    why = "  ".join(f"{name} {moment.why[name]:.2f}" for name in MODALITIES if moment.why.get(name, 0) >= 0.005)
+    why = "  ".join(
+        f"{name} {moment.why[name]:.2f}" for name in MODALITIES if moment.why.get(name, 0) >= 0.005
+    )
     text = Text.assemble(
         (f"{rank:>2}. ", "dim"),
         (f"{clock(moment.start_s)}-{clock(moment.end_s)}", "bold green"),
@@ -312,8 +325,8 @@ def list_table(videos: Iterable[StoredVideo], failed: Mapping[Path, KnownFile]) 
         for path in video.paths:
             speech = clock(video.speech_s) if video.speech_s else ""
             notes = f"  ({', '.join(video.notes)})" if video.notes else ""
-            name = Text.assemble(plain(path), (notes, "dim"))
-            table.add_row(clock(video.duration_s), speech, video.language, name)
+            named = Text.assemble(plain(path), (notes, "dim"))
+            table.add_row(clock(video.duration_s), speech, video.language, named)
     for path, file in failed.items():
         skipped = Text.assemble(plain(path), (f"  (skipped: {plain(file.reason)})", "yellow"))
         table.add_row("", "", "", skipped)
@@ -356,7 +369,9 @@ def show_table(video: StoredVideo, segments: Iterable[StoredSegment], transcript
         console.print(Text.assemble(span, (f"  {segment.n_frames} frames  ", "dim"), plain(said)))
 
 
-def status(counts: Counts, model: Mapping[str, str], settings: Mapping[str, tuple[str, str]], *, as_json: bool) -> None:
+def status(
+    counts: Counts, model: Mapping[str, str], settings: Mapping[str, tuple[str, str]], *, as_json: bool
+) -> None:
     """Counts, sizes, the model, and where each setting came from."""
     per_hour_mb = counts.size_bytes / 1e6 / (counts.duration_s / 3600) if counts.duration_s else 0.0
     facts = {
@@ -380,7 +395,9 @@ def status(counts: Counts, model: Mapping[str, str], settings: Mapping[str, tupl
     for name, value in rows.items():
         table.add_row(Text(name.replace("_", " "), style="dim"), plain(value))
     for name, (value, source) in settings.items():
-        table.add_row(Text(name.replace("_", " "), style="dim"), Text.assemble(plain(value), (f"  ({source})", "dim")))
+        table.add_row(
+            Text(name.replace("_", " "), style="dim"), Text.assemble(plain(value), (f"  ({source})", "dim"))
+        )
     out().print(table)
 
 
@@ -402,7 +419,7 @@ def facts(record: Mapping[str, Any]) -> None:
     out().print(table)
 
 
-def text(body: str) -> None:
+def say(body: str) -> None:
     """Lines of text that are ours, such as a model card."""
     out().print(Text(body))
 
@@ -416,8 +433,8 @@ def checks(found: Iterable[Check], versions: Mapping[str, str], *, as_json: bool
             line({"check": check.name, "ok": check.ok, "message": check.message, "hint": check.hint})
             continue
         mark = ("ok      ", "green") if check.ok else ("wrong   ", "red")
-        text = Text.assemble(mark, f"{check.name}: {plain(check.message)}")
-        out().print(text.append(f"\n        {plain(check.hint)}", "dim") if check.hint else text)
+        said = Text.assemble(mark, f"{check.name}: {plain(check.message)}")
+        out().print(said.append(f"\n        {plain(check.hint)}", "dim") if check.hint else said)
     if not as_json:
         out().print(Text("  ".join(f"{name} {version}" for name, version in versions.items()), style="dim"))
     return everything_ok

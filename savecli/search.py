@@ -14,9 +14,6 @@ from savecli.errors import QueryError
 from savecli.store import Store, StoredSegment
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from savecli.model.encode import Query
     from savecli.model.score import Score
 
@@ -108,7 +105,9 @@ def _score(query: Query, store: Store, score: Score) -> tuple[list[_Scored], boo
                 segment=segment,
                 score=total,
                 why=why,
-                best_s=spoken[i][best_utterance].start_s if spoke and best_utterance is not None else best_frame_s,
+                best_s=spoken[i][best_utterance].start_s
+                if spoke and best_utterance is not None
+                else best_frame_s,
                 utterances=spoken[i],
                 best_utterance=best_utterance,
             )

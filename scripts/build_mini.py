@@ -38,11 +38,20 @@ def main(data: Path) -> None:
     reader = TextEncoder(text["model.safetensors"], text["tokenizer.json"])
     concepts = concept_bank(reader, json.loads((data / "text/imagenet1k_wordnet.json").read_text()))
     HOME.mkdir(parents=True, exist_ok=True)
-    save_file({"concepts": concepts.astype(np.float16), "mean": concepts.mean(axis=0)}, HOME / "concepts.safetensors")
+    save_file(
+        {"concepts": concepts.astype(np.float16), "mean": concepts.mean(axis=0)},
+        HOME / "concepts.safetensors",
+    )
     card = {
         "name": "save-mini",
         "dim": 384,
-        "media": {"n_frames": 12, "resize_px": 256, "size_px": 224, "sample_rate_hz": 16000, "window_s": 12.0},
+        "media": {
+            "n_frames": 12,
+            "resize_px": 256,
+            "size_px": 224,
+            "sample_rate_hz": 16000,
+            "window_s": 12.0,
+        },
         "frozen": {"vision": "efficientnet-lite0", "text": "all-minilm-l6-v2"},
         "concepts": {"temperature": TEMPERATURE},
         "score": {
@@ -72,7 +81,9 @@ def seen_curve(encoder: MiniEncoder, data: Path) -> dict[str, float]:
     rows = [json.loads(line) for line in (data / "images.jsonl").read_text().splitlines()]
     phrases = json.loads((data / "text/image_phrases.json").read_text())
     batches = (rows[i : i + 64] for i in range(0, len(rows), 64))
-    seen = np.concatenate([encoder.see(np.stack([picture(data / r["file"], encoder) for r in b])) for b in batches])
+    seen = np.concatenate(
+        [encoder.see(np.stack([picture(data / r["file"], encoder) for r in b])) for b in batches]
+    )
     sets, labels = (np.array([row[key] for row in rows]) for key in ("set", "label"))
     rng = np.random.default_rng(0)
     present, absent, unrelated = [], [], []

@@ -49,6 +49,7 @@ class Timeline:
         path: absolute.
         container: the demuxer's name.
         duration_s: from the first picture or sound to the end of the last packet.
+        claimed_s: what the header says of the duration; 0 where it says nothing.
         origin_s: the file's own clock at time 0; every other time is relative to it.
         video: the best picture stream, or None.
         audio: all sound streams with packets, the best first.
@@ -65,6 +66,7 @@ class Timeline:
     audio: tuple[Track, ...]
     width: int = 0
     height: int = 0
+    claimed_s: float = 0.0
     key_frame_times_s: tuple[float, ...] = ()
     n_bad_packets: int = 0
 

@@ -61,8 +61,18 @@ def scan(
         exclude: shell patterns; a file or folder is left out if its name or its whole path matches one.
     """
     walk = _Walk(include_hidden=include_hidden, exclude=tuple(exclude))
-    for path in sorted({path.absolute() for path in paths}):
+    for path in sorted({whole(path) for path in paths}):
         yield from walk.visit(path)
+
+
+def whole(path: Path) -> Path:
+    """The absolute path without "..", so that a file has one name; links are kept, except before a ".."."""
+    path = path.absolute()
+    if ".." not in path.parts:
+        return path
+    last = len(path.parts) - 1 - path.parts[::-1].index("..")
+    # What ".." leads to is decided by where the links before it point, not by their spelling.
+    return Path(os.path.realpath(Path(*path.parts[: last + 1]))).joinpath(*path.parts[last + 1 :])
 
 
 def fingerprint(path: Path) -> str:

@@ -126,7 +126,9 @@ class MiniEncoder:
 
     def _read(self, spoken: Sequence[Sequence[Utterance]]) -> list[NDArray[np.float32]]:
         # Each utterance, and the segment's words as a whole where a sentence may span several.
-        texts = [[u.text for u in us] + ([" ".join(u.text for u in us)] if len(us) > 1 else []) for us in spoken]
+        texts = [
+            [u.text for u in us] + ([" ".join(u.text for u in us)] if len(us) > 1 else []) for us in spoken
+        ]
         flat = [text for group in texts for text in group]
         rows = self._text.encode(flat) if flat else self._nothing()
         return np.split(rows, np.cumsum([len(group) for group in texts])[:-1])
@@ -146,12 +148,15 @@ class MiniEncoder:
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
-    return (rows / norms).astype(np.float32)
+    result: NDArray[np.float32] = (rows / norms).astype(np.float32)
+    return result
 
 
 def _digest(home: Path, frozen: Sequence[str]) -> str:
     try:
         ours = sha256((home / "concepts.safetensors").read_bytes()).hexdigest()
     except OSError as error:
-        raise WeightsError(f"cannot read the bundled weights in {home}: {error}", hint="save doctor") from error
+        raise WeightsError(
+            f"cannot read the bundled weights in {home}: {error}", hint="save doctor"
+        ) from error
     return sha256("".join([ours, *frozen]).encode()).hexdigest()[:16]

@@ -52,7 +52,9 @@ class Score:
         score = -float(np.expm1(-total))
         return score, {name: score * weight / total if total else 0.0 for name, weight in weights.items()}
 
-    def seen_cosine(self, query: NDArray[np.float32], pooled: NDArray[np.float32], frames: NDArray[np.float32]) -> float:
+    def seen_cosine(
+        self, query: NDArray[np.float32], pooled: NDArray[np.float32], frames: NDArray[np.float32]
+    ) -> float:
         """Half the pooled row's cosine, half the soft maximum over frames.
 
         Args:

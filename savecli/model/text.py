@@ -63,12 +63,13 @@ class TextEncoder:
                 batch = members[start : start + MAX_BATCH]
                 hidden = self._forward(np.array([tokens[i] for i in batch]))
                 rows[batch] = hidden.mean(axis=1)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+        return rows
 
     def _forward(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """(B, T) token ids -> (B, T, 384) hidden states."""
         w = self._weights
-        hidden = (
+        hidden: NDArray[np.float32] = (
             w["embeddings.word_embeddings.weight"][ids]
             + w["embeddings.position_embeddings.weight"][: ids.shape[1]]
             + w["embeddings.token_type_embeddings.weight"][0]
@@ -76,10 +77,14 @@ class TextEncoder:
         hidden = self._norm(hidden, "embeddings.LayerNorm")
         for layer in range(N_LAYERS):
             name = f"encoder.layer.{layer}"
-            attended = self._linear(self._attend(hidden, f"{name}.attention.self"), f"{name}.attention.output.dense")
+            attended = self._linear(
+                self._attend(hidden, f"{name}.attention.self"), f"{name}.attention.output.dense"
+            )
             hidden = self._norm(hidden + attended, f"{name}.attention.output.LayerNorm")
             inner = gelu(self._linear(hidden, f"{name}.intermediate.dense"))
-            hidden = self._norm(hidden + self._linear(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
+            hidden = self._norm(
+                hidden + self._linear(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm"
+            )
         return hidden
 
     def _attend(self, hidden: NDArray[np.float32], name: str) -> NDArray[np.float32]:
@@ -89,9 +94,10 @@ class TextEncoder:
             for part in ("query", "key", "value")
         )
         logits = query @ key.swapaxes(2, 3) / np.float32(np.sqrt(WIDTH // N_HEADS))
-        attention = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        attention: NDArray[np.float32] = np.exp(logits - logits.max(axis=-1, keepdims=True))
         attention /= attention.sum(axis=-1, keepdims=True)
-        return (attention @ value).swapaxes(1, 2).reshape(n_batch, n_tokens, WIDTH)
+        mixed: NDArray[np.float32] = (attention @ value).swapaxes(1, 2).reshape(n_batch, n_tokens, WIDTH)
+        return mixed
 
     def _linear(self, x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
         result: NDArray[np.float32] = x @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
@@ -100,7 +106,9 @@ class TextEncoder:
     def _norm(self, x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
         centred = x - x.mean(axis=-1, keepdims=True)
         scale = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + np.float32(LAYER_NORM_EPS))
-        result: NDArray[np.float32] = centred / scale * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+        result: NDArray[np.float32] = (
+            centred / scale * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+        )
         return result
 
 
@@ -110,7 +118,8 @@ def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
     t = 1 / (1 + np.float32(0.3275911) * z)
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     tail = np.float32(0.5) * series.astype(np.float32) * np.exp(-z * z)
-    return np.where(x >= 0, x * (1 - tail), x * tail).astype(np.float32)
+    result: NDArray[np.float32] = np.where(x >= 0, x * (1 - tail), x * tail).astype(np.float32)
+    return result
 
 
 def _load(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -167,7 +176,9 @@ def _shapes() -> dict[str, tuple[int, ...]]:
         name = f"encoder.layer.{layer}"
         for part in ("query", "key", "value"):
             shapes |= linear(f"{name}.attention.self.{part}", WIDTH, WIDTH)
-        shapes |= linear(f"{name}.attention.output.dense", WIDTH, WIDTH) | norm(f"{name}.attention.output.LayerNorm")
+        shapes |= linear(f"{name}.attention.output.dense", WIDTH, WIDTH) | norm(
+            f"{name}.attention.output.LayerNorm"
+        )
         shapes |= linear(f"{name}.intermediate.dense", WIDTH, 4 * WIDTH)
         shapes |= linear(f"{name}.output.dense", 4 * WIDTH, WIDTH) | norm(f"{name}.output.LayerNorm")
     return shapes

@@ -38,7 +38,9 @@ STAGES = (
 class Convolution(nn.Module):
     """Convolution with TensorFlow's SAME padding for an even input: the odd pixel goes right and below."""
 
-    def __init__(self, d_in: int, d_out: int, kernel: int, stride: int, *, depthwise: bool, active: bool) -> None:
+    def __init__(
+        self, d_in: int, d_out: int, kernel: int, stride: int, *, depthwise: bool, active: bool
+    ) -> None:
         super().__init__()
         total = kernel - stride if stride > 1 else kernel - 1
         before, after = total // 2, total - total // 2
@@ -111,7 +113,9 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device(next(name for name, there in present.items() if there))
     if not present[wanted]:
-        raise ConfigError(f"torch {torch.__version__} finds no {wanted} device here", hint="--device auto, or cpu")
+        raise ConfigError(
+            f"torch {torch.__version__} finds no {wanted} device here", hint="--device auto, or cpu"
+        )
     return torch.device(wanted)
 
 
@@ -138,15 +142,17 @@ def load(path: Path, device: torch.device) -> EfficientNetLite0:
         _assign(network.classifier.bias, _take(tensors, path), path)
     if (extra := next(tensors, None)) is not None:
         raise WeightsError(f"{path} is not EfficientNet-Lite0: unexpected {extra[0]}", hint="save doctor")
-    return network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    network.requires_grad_(False).eval().to(device)
+    return network.to(memory_format=torch.channels_last)
 
 
 def _take(tensors: Iterator[tuple[str, Tensor]], path: Path) -> Tensor:
-    name, tensor = next(tensors, (None, None))
-    if name is None:
-        raise WeightsError(f"{path} is not EfficientNet-Lite0: it ends too early", hint="save doctor")
-    result: Tensor = tensor
-    return result
+    try:
+        return next(tensors)[1]
+    except StopIteration:
+        raise WeightsError(
+            f"{path} is not EfficientNet-Lite0: it ends too early", hint="save doctor"
+        ) from None
 
 
 def _assign(parameter: Tensor | None, value: Tensor, path: Path) -> None:

@@ -111,7 +111,9 @@ def verify(name: str, model_dir: Path) -> None:
     found = locate(name, model_dir)
     for file in known(name).files:
         if _sha256([found[file.name]]) != file.sha256:
-            raise WeightsError(f"{found[file.name]} is damaged", hint="reinstall its package, or remove the file")
+            raise WeightsError(
+                f"{found[file.name]} is damaged", hint="reinstall its package, or remove the file"
+            )
 
 
 def bundled(name: str) -> Path:
@@ -125,7 +127,9 @@ def bundled(name: str) -> Path:
     for home in (root / "weights", root.parent / "weights"):
         if (home / name / "model.json").is_file():
             return home / name
-    raise WeightsError(f"the bundled weights {name} are not there", hint="pip install --force-reinstall savecli")
+    raise WeightsError(
+        f"the bundled weights {name} are not there", hint="pip install --force-reinstall savecli"
+    )
 
 
 def bundled_facts(name: str) -> dict[str, str]:
@@ -180,7 +184,7 @@ def _ready(entry: Weights, file: WeightsFile, model_dir: Path) -> Path:
     if len(present) < len(parts):
         raise WeightsError(
             f"{entry.name} is missing its file {file.name}",
-            hint=f"pip install {' '.join(entry.packages)}   or put the file from {entry.upstream} at {placed}",
+            hint=f"pip install {' '.join(entry.packages)}\nor put the file from {entry.upstream} at {placed}",
         )
     if len(present) == 1:
         return _checked(present[0], file, model_dir)
@@ -238,7 +242,9 @@ def _assemble(file: WeightsFile, parts: list[Path], target: Path) -> None:
                 digest.update(block)
                 out.write(block)
             if digest.hexdigest() != file.sha256:
-                raise WeightsError(f"{file.name} does not add up to its SHA-256", hint="reinstall its packages")
+                raise WeightsError(
+                    f"{file.name} does not add up to its SHA-256", hint="reinstall its packages"
+                )
     except OSError as error:
         raise WeightsError(
             f"cannot write {target}: {error.strerror}",

@@ -21,6 +21,7 @@ from savecli.media.footage import MAX_PIXELS, Tally, Timeline, Track
 
 _NONE = -(2**63)
 _LAST_PACKET_S = 10.0
+MICROSECONDS = 1_000_000
 
 
 @dataclass(slots=True)
@@ -173,6 +174,7 @@ def _timeline(
         path=path,
         container=container.format.name,
         duration_s=float(max(m.end_s for _, m in measured) - origin_s),
+        claimed_s=(container.duration or 0) / MICROSECONDS,
         origin_s=origin_s,
         video=seen.track(video, origin_s) if seen and video else None,
         audio=tuple(m.track(stream, origin_s) for stream, m in heard),
