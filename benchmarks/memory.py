@@ -24,6 +24,7 @@ from report import table
 SAVE = (sys.executable, "-m", "savecli")
 LIMIT_MB = 1500
 LOOK_EVERY_S = 0.05
+PAUSE_S = Fraction(1, 10)
 
 
 def main() -> None:
@@ -53,16 +54,16 @@ def repeat(clip: Path, target: Path, length_s: float) -> None:
             with av.open(str(clip)) as source:
                 chosen = [s for kind in ("video", "audio") if (s := source.streams.best(kind))]
                 streams = streams or {s.index: out.add_stream_from_template(s) for s in chosen}
-                end_s = Fraction(0)
-                for packet in source.demux(chosen):
-                    if packet.dts is None:
-                        continue
+                packets = [packet for packet in source.demux(chosen) if packet.dts is not None]
+                # The first stamps may be negative; the next copy must begin behind the last of this one.
+                offset_s -= min(packet.dts * packet.time_base for packet in packets)
+                end_s = max((packet.dts + (packet.duration or 0)) * packet.time_base for packet in packets)
+                for packet in packets:
                     shift = round(offset_s / packet.time_base)
-                    end_s = max(end_s, (packet.dts + (packet.duration or 0)) * packet.time_base)
                     packet.dts, packet.pts = packet.dts + shift, packet.pts + shift
                     packet.stream = streams[packet.stream_index]
                     out.mux(packet)
-                offset_s += end_s
+                offset_s += end_s + PAUSE_S
 
 
 def measure(footage: Path, home: Path, asr: str) -> list[str]:

@@ -85,12 +85,12 @@ def said(name: Literal["verbose", "quiet"], value: bool | None) -> bool:
 @click.version_option(__version__, prog_name="save")
 @everywhere
 def cli(**_: object) -> None:
-    r"""Find the moment in your own videos by what is seen and what is said. Offline.
+    """Find the moment in your own videos by what is seen and what is said. Offline.
 
     \b
     save index ~/Videos             read new and changed videos
     save search "a dog on a beach"  the moments that show it, or where it is said
-    """
+    """  # noqa: D301 - click reads the escape as: leave this paragraph's lines alone
 
 
 @cli.command()

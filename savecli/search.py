@@ -7,17 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log1p
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from savecli.datatypes import Moment, Results, Utterance
 from savecli.errors import QueryError
-from savecli.store import Store, StoredSegment
+from savecli.store import Kind, Store, StoredSegment
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from savecli.model.encode import Query
     from savecli.model.score import Score
 
+    Rows = NDArray[np.float32]
+
 N_CANDIDATES = 200
+ROWS: tuple[Kind, ...] = ("seen", "frames", "said")
 JOIN_SHARE = 0.6  # a neighbour belongs to a moment if its evidence is at least this share of the best's
 SNIPPET_CHARACTERS = 160
 
@@ -77,42 +83,60 @@ def search(
 
 
 def _score(query: Query, store: Store, score: Score) -> tuple[list[_Scored], bool]:
-    ids: set[int] = set()
+    """Every candidate of either modality, scored exactly; whether all rows were candidates."""
+    found: dict[int, None] = {}
     exact = True
-    for kind, row in (("seen", query.seen), ("said", query.said)):
-        ids |= {hit.segment_id for hit in store.nearest(kind, row, N_CANDIDATES)}  # type: ignore[arg-type]
+    for hits in (
+        store.nearest("seen", query.seen, N_CANDIDATES),
+        store.nearest("said", query.said, N_CANDIDATES),
+    ):
+        found |= dict.fromkeys(hit.segment_id for hit in hits)
         exact &= store.last_search_exact
-    segments = store.segments(sorted(ids))
-    order = [segment.segment_id for segment in segments]
-    seen, frames, said = (store.rows(kind, order) for kind in ("seen", "frames", "said"))
-    times, spoken = store.frame_times(order), store.utterances(order)
+    seen, frames, said = (store.rows(kind, found) for kind in ROWS)
+    times, spoken = store.frame_times(found), store.utterances(found)
     scored = []
-    for segment in segments:
+    for segment in store.segments(found):
         i = segment.segment_id
-        chances: dict[str, float] = {"seen": 0.0, "said": 0.0}
-        best_frame_s, best_utterance = segment.start_s, None
-        if len(frames[i]):
-            chances["seen"] = score.seen(score.seen_cosine(query.seen, seen[i], frames[i]))
-            best_frame_s = float(times[i][(frames[i] @ query.seen).argmax()])
-        if len(said[i]):
-            cosines = said[i] @ query.said
-            chances["said"] = score.said(float(cosines.max()))
-            best_utterance = int(cosines[: len(spoken[i])].argmax())
-        total, why = score.of(chances)
-        spoke = best_utterance is not None and why["said"] > why["seen"]
+        sight = _sight(query, score, seen[i], frames[i], times[i])
+        speech = _speech(query, score, said[i], spoken[i])
+        total, why = score.of({"seen": sight.chance, "said": speech.chance})
+        best = speech if speech.chance > sight.chance else sight
         scored.append(
             _Scored(
                 segment=segment,
                 score=total,
                 why=why,
-                best_s=spoken[i][best_utterance].start_s
-                if spoke and best_utterance is not None
-                else best_frame_s,
+                # What is said may have begun in the segment before.
+                best_s=max(segment.start_s, best.best_s),
                 utterances=spoken[i],
-                best_utterance=best_utterance,
+                best_utterance=speech.best_row,
             )
         )
     return scored, exact
+
+
+class _Match(NamedTuple):
+    """How well one modality of a segment meets the query, and with which row, at what time."""
+
+    chance: float = 0.0
+    best_row: int | None = None
+    best_s: float = 0.0
+
+
+def _sight(query: Query, score: Score, pooled: Rows, frames: Rows, times_s: NDArray[np.float64]) -> _Match:
+    if not len(frames):
+        return _Match()
+    best = int((frames @ query.seen).argmax())
+    return _Match(score.seen(score.seen_cosine(query.seen, pooled, frames)), best, float(times_s[best]))
+
+
+def _speech(query: Query, score: Score, said: Rows, spoken: Sequence[Utterance]) -> _Match:
+    if not len(said):
+        return _Match()
+    cosines = said @ query.said
+    # The last row may stand for all utterances together; a time and a snippet come from one of them.
+    best = int(cosines[: len(spoken)].argmax())
+    return _Match(score.said(float(cosines.max())), best, spoken[best].start_s)
 
 
 def _groups(scored: Sequence[_Scored]) -> list[list[_Scored]]:

@@ -1,14 +1,28 @@
-"""Fixtures for every room: an isolated home, no network, the shared media where they are."""
+"""Fixtures for every room and flow: an isolated home, no network, the shared media where they are, and fakes.
+
+The fake encoder knows colours only, so a test can tell by eye what a video or a query must come to.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from savecli.datatypes import Embedding, Media, MediaSpec, Segment, Transcript, Utterance, Video, WaveformBlock
+from savecli.media.encode import SAMPLE_RATE_HZ, write_video
+from savecli.media.worker import Decoder
+from savecli.model.score import Curve, Score
+from savecli.store import Store
+
 SHARED = Path(os.environ.get("SAVE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
+FPS = 10
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +48,149 @@ def shared_media() -> Path:
     if not (SHARED / "media" / "manifest.csv").exists():
         pytest.skip("needs ../shared/media: real clips that are not ours to distribute")
     return SHARED / "media"
+
+
+class FakeEncoder:
+    """Sees and reads colours: red, green and blue are the first three axes, anything else is the last."""
+
+    name = "colours"
+    spec = MediaSpec(n_frames=2, resize_px=32, size_px=32, window_s=2.0)
+    identity = {"model": "colours", "weights": "none", "dim": "4"}
+    score = Score(
+        seen=Curve(centre=0.5, width=0.1), said=Curve(centre=0.5, width=0.1), sharpness=20.0, threshold=0.5
+    )
+
+    def __init__(self) -> None:
+        self.seen: list[Media] = []
+
+    def row(self, text: str) -> np.ndarray:
+        """Counts of the colours' names, scaled: "red red green" is nearer to "red" than "red green"."""
+        words = text.split()
+        named = [words.count(colour) for colour in COLOURS]
+        return self._unit(np.array([[*named, len(words) - sum(named)]]))[0]
+
+    def embed(self, media: Sequence[Media]) -> list[Embedding]:
+        self.seen += media
+        return [self._embed(one) for one in media]
+
+    def query(self, text: str) -> SimpleNamespace:
+        return SimpleNamespace(text=text, seen=self.row(text), said=self.row(text))
+
+    def _embed(self, media: Media) -> Embedding:
+        shown = media.frames.reshape(len(media.frames), -1, 3).mean(axis=1)
+        frames = self._unit(np.pad(shown, ((0, 0), (0, 1)), constant_values=1))
+        said = [self.row(utterance.text) for utterance in media.utterances]
+        return Embedding(
+            seen=self._unit(frames.mean(axis=0, keepdims=True)) if len(frames) else frames,
+            frames=frames,
+            said=np.stack(said) if said else np.zeros((0, 4), np.float32),
+        )
+
+    @staticmethod
+    def _unit(rows: np.ndarray) -> np.ndarray:
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9)).astype(np.float32)
+
+
+class FakeTranscriber:
+    """Hears what it was told to hear, whatever is played to it."""
+
+    name = "parrot"
+
+    def __init__(self, *heard: Utterance, error: Exception | None = None) -> None:
+        self._heard = heard
+        self._error = error
+
+    def listen(self, blocks: Iterable[WaveformBlock]) -> Generator[float, None, Transcript]:
+        if self._error:
+            raise self._error
+        for block in blocks:
+            yield block.start_s + len(block.waveform) / 16_000
+        return Transcript(
+            language="en" if self._heard else "", language_probability=1.0, utterances=self._heard
+        )
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:
+    return FakeEncoder()
+
+
+@pytest.fixture
+def parrot() -> type[FakeTranscriber]:
+    return FakeTranscriber
+
+
+@pytest.fixture(scope="session")
+def decoder() -> Iterator[Decoder]:
+    with Decoder() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def make_video() -> Callable[..., Path]:
+    """Writes a video of plain colours, each shown as long as one segment; `loudness` None leaves sound out."""
+
+    def make(path: Path, *colours: str, loudness: float | None = 0.5) -> Path:
+        length_s = FakeEncoder.spec.window_s
+        frames = [np.full((64, 64, 3), COLOURS[c], np.uint8) for c in colours for _ in range(int(length_s * FPS))]
+        time_s = np.arange(int(len(colours) * length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+        tone = None if loudness is None else (loudness * np.sin(2800 * time_s)).astype(np.float32)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, frames, fps=FPS, waveform=tone)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def colour_store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store for the fake encoder's embeddings."""
+    with Store.open(tmp_path / "store", identity=FakeEncoder.identity, mode="write") as store:
+        yield store
+
+
+@pytest.fixture
+def put(colour_store: Store, encoder: FakeEncoder) -> Callable[..., Video]:
+    """Stores a made-up video: `shown` and `said` give for each segment what its rows come from."""
+
+    def put_(
+        path: Path,
+        shown: Sequence[str],
+        *,
+        said: Sequence[Sequence[str]] = (),
+        starts_s: Sequence[float] | None = None,
+        **options: object,
+    ) -> Video:
+        starts = starts_s or [2.0 * i for i in range(len(shown))]
+        spans = [Segment(start_s=start, end_s=start + 2) for start in starts]
+        spoken = [
+            [
+                Utterance(start_s=span.start_s + 0.1 * i, end_s=span.start_s + 0.1 * i + 0.1, text=text)
+                for i, text in enumerate(texts)
+            ]
+            for span, texts in zip(spans, [*said, *[()] * (len(spans) - len(said))], strict=True)
+        ]
+        embeddings, times = [], []
+        for span, colours, utterances in zip(spans, shown, spoken, strict=True):
+            frames = np.array([encoder.row(c) for c in colours.split("|") if c], np.float32).reshape(-1, 4)
+            rows = np.array([encoder.row(u.text) for u in utterances], np.float32).reshape(-1, 4)
+            pooled = encoder._unit(frames.mean(axis=0, keepdims=True)) if len(frames) else frames
+            embeddings.append(Embedding(seen=pooled, frames=frames, said=rows))
+            times.append(span.start_s + 0.5 * np.arange(len(frames)))
+        video = Video(
+            path=path,
+            fingerprint=f"{abs(hash(str(path))):032x}"[-32:],
+            size_bytes=1,
+            mtime_ns=1,
+            duration_s=spans[-1].end_s if spans else 0.0,
+            has_video=True,
+            has_audio=True,
+        )
+        heard = tuple(utterance for group in spoken for utterance in group)
+        transcript = Transcript(language="en", language_probability=1.0, utterances=heard)
+        colour_store.add(
+            video, spans, embeddings, transcript, asr="parrot", frame_times=times, **options
+        )
+        return video
+
+    return put_
