@@ -17,7 +17,7 @@ from savecli.datatypes import Event, Indexed, Moved, Planned, Skipped, Summary, 
 from savecli.errors import MediaError
 from savecli.media.scan import Found, Unreadable, fingerprint, scan
 from savecli.pipeline import Pipeline, Processed
-from savecli.store import Store
+from savecli.store import Store, StoredVideo
 
 CHANGING = MediaError("it changed while it was read", hint="run `save index` again when it is complete")
 
@@ -71,12 +71,13 @@ def index(
         pipeline: Pipeline | None = None
         for found in todo:
             try:
-                print_ = fingerprint(found.path)
-                if store.has(print_) and not options.force:
-                    yield _link(found, print_, store, counts)
+                video_id = fingerprint(found.path)
+                stored = None if options.force else store.named(video_id)
+                if stored is not None:
+                    yield _link(found, stored, store, counts)
                     continue
                 pipeline = pipeline or models.enter_context(open_pipeline())
-                yield (yield from _read(found, print_, store, pipeline, counts))
+                yield (yield from _read(found, video_id, store, pipeline, counts))
             except MediaError as error:
                 yield _skip(found.path, error, counts)
                 store.fail(found.path, found.size_bytes, found.mtime_ns, error.message, error.hint)
@@ -127,10 +128,9 @@ def _skip(path: Path, error: MediaError, counts: _Counts, *, known: bool = False
     return Skipped(path=path, reason=error.message, hint=error.hint, known=known)
 
 
-def _link(found: Found, fingerprint_: str, store: Store, counts: _Counts) -> Event:
+def _link(found: Found, stored: StoredVideo, store: Store, counts: _Counts) -> Event:
     """A file whose content is stored already: touched, moved from a path that is gone, or copied."""
-    (stored,) = (video for video in store.videos() if video.video_id == fingerprint_)
-    store.link(found.path, found.size_bytes, found.mtime_ns, fingerprint_)
+    store.link(found.path, found.size_bytes, found.mtime_ns, stored.video_id)
     if found.path in stored.paths:
         counts.unchanged += 1
         return Unchanged(path=found.path)
@@ -153,12 +153,12 @@ def _link(found: Found, fingerprint_: str, store: Store, counts: _Counts) -> Eve
 
 
 def _read(
-    found: Found, fingerprint_: str, store: Store, pipeline: Pipeline, counts: _Counts
+    found: Found, video_id: str, store: Store, pipeline: Pipeline, counts: _Counts
 ) -> Generator[Event, None, Indexed]:
     started = time.perf_counter()
     processed = yield from pipeline.process(found.path)
     _check_unchanged(found)
-    video = _video(found, fingerprint_, processed)
+    video = _video(found, video_id, processed)
     storing = time.perf_counter()
     store.add(
         video,
@@ -202,11 +202,11 @@ def _check_unchanged(found: Found) -> None:
         raise CHANGING
 
 
-def _video(found: Found, fingerprint_: str, processed: Processed) -> Video:
+def _video(found: Found, video_id: str, processed: Processed) -> Video:
     timeline = processed.timeline
     return Video(
         path=found.path,
-        fingerprint=fingerprint_,
+        fingerprint=video_id,
         size_bytes=found.size_bytes,
         mtime_ns=found.mtime_ns,
         duration_s=timeline.duration_s,

@@ -53,9 +53,10 @@ class Reader:
         """Every file that was indexed, or failed to be."""
         return queries.known(self._catalog)
 
-    def has(self, fingerprint: str) -> bool:
-        """Whether a video of this content is stored."""
-        return bool(self._catalog.rows("SELECT 1 FROM videos WHERE fingerprint = ?", fingerprint))
+    def named(self, video_id: str) -> StoredVideo | None:
+        """The video of this fingerprint, or None."""
+        with self._catalog.reading():
+            return next(iter(queries.videos(self._catalog, "WHERE fingerprint = ?", video_id)), None)
 
     def videos(self) -> list[StoredVideo]:
         """All videos."""

@@ -60,7 +60,7 @@ def test_changed_content_replaces_and_a_copy_is_stored_once(store, samples):
     assert store.known()[A].mtime_ns == 9
     samples.add(store, B, samples.content(2, 1))
     assert [v.paths for v in store.videos()] == [(A, B)]
-    assert not store.has(samples.content(1).fingerprint)
+    assert store.named(samples.content(1).fingerprint) is None
     assert store.unlink(A, C) == 1
     assert store.unlink(B) == 1
     assert store.videos() == []
@@ -110,7 +110,7 @@ def test_a_home_of_any_name(tmp_path, samples):
     with Store.open(home, identity=samples.IDENTITY, mode="write") as store:
         samples.add(store, A, samples.content(1, 1))
     with reading(home) as reader:
-        assert reader.has(samples.content(1).fingerprint)
+        assert reader.named(samples.content(1).fingerprint)
 
 
 def test_what_does_not_fit_is_refused_and_leaves_nothing(store, samples):
@@ -206,7 +206,7 @@ def test_migration_keeps_a_backup_and_only_a_writer_does_it(store, home, samples
     with Store.open(home, identity=None, mode="write") as migrated:
         assert migrated._catalog.rows("SELECT mood FROM videos") == [("calm",)]
         assert migrated._catalog.rows("PRAGMA user_version") == [(2,)]
-        assert migrated.has(samples.content(1).fingerprint)
+        assert migrated.named(samples.content(1).fingerprint)
     monkeypatch.undo()
     backup = Catalog(home / "catalog.db.v1.bak", writable=False)
     assert backup.rows("SELECT count(*) FROM videos") == [(1,)]
