@@ -25,13 +25,14 @@ from savecli import datatypes as records
 from savecli.datatypes import Check, Results, Transcript
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
 
+JOINERS = "\u200c\u200d"  # they hold emoji and several scripts together, and move no cursor
 MODALITIES = ("seen", "said")
 PIPE_COLUMNS = 10_000  # a table in a pipe is for grep and cut: no row may be folded
 
 
 def plain(text: object) -> str:
     """Text without control characters, safe on any terminal and in any encoding."""
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    shown = "".join(c if c.isprintable() or c in JOINERS else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     return shown.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -360,9 +361,10 @@ def show_table(video: StoredVideo, segments: Iterable[StoredSegment], transcript
     console = out()
     for path in video.paths:
         console.print(Text(plain(path), style="bold"))
-    language = f", spoken language {video.language}" if video.language else ""
-    facts = f"{clock(video.duration_s)}, {video.n_segments} segments, heard by Whisper {video.asr}{language}"
-    console.print(Text(", ".join([facts, *map(plain, video.notes)]), style="dim"))
+    heard = "speech turned off" if video.asr == "off" else f"heard by Whisper {video.asr}"
+    heard += f", spoken language {video.language}" if video.language else ""
+    facts = [clock(video.duration_s), f"segments: {video.n_segments}", heard, *map(plain, video.notes)]
+    console.print(Text(", ".join(facts), style="dim"))
     for segment in segments:
         said = " ".join(u.text for u in transcript.within(segment.start_s, segment.end_s))
         span = (f"{clock(segment.start_s)}-{clock(segment.end_s)}", "green")

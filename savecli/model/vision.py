@@ -9,8 +9,9 @@ the padding is a constant. timm has the same network, but importing it takes lon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -126,37 +127,35 @@ def load(path: Path, device: torch.device) -> EfficientNetLite0:
         WeightsError: where the file does not hold exactly this network, naming the first difference.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise WeightsError(f"cannot read {path}: {error}", hint="save doctor") from error
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path} is not EfficientNet-Lite0: no tensors in it", hint="save doctor")
     network = EfficientNetLite0()
     tensors = iter([(k, v) for k, v in state.items() if not k.endswith("num_batches_tracked")])
     # The file's names are of another code base, its order is the order of computation.
-    with torch.no_grad():
-        for conv in (m for m in network.modules() if isinstance(m, nn.Conv2d)):
-            weight, gamma, beta, mean, variance = (_take(tensors, path) for _ in range(5))
-            scale = gamma / torch.sqrt(variance + BATCH_NORM_EPS)
-            _assign(conv.weight, weight * scale[:, None, None, None], path)
-            _assign(conv.bias, beta - mean * scale, path)
-        _assign(network.classifier.weight, _take(tensors, path), path)
-        _assign(network.classifier.bias, _take(tensors, path), path)
+    for conv in (m for m in network.modules() if isinstance(m, nn.Conv2d)):
+        weight = _take(tensors, conv.weight.shape, path)
+        gamma, beta, mean, variance = (_take(tensors, (conv.out_channels,), path) for _ in range(4))
+        scale = gamma / torch.sqrt(variance + BATCH_NORM_EPS)
+        conv.load_state_dict({"weight": weight * scale[:, None, None, None], "bias": beta - mean * scale})
+    last = network.classifier
+    last.load_state_dict(
+        {"weight": _take(tensors, last.weight.shape, path), "bias": _take(tensors, last.bias.shape, path)}
+    )
     if (extra := next(tensors, None)) is not None:
         raise WeightsError(f"{path} is not EfficientNet-Lite0: unexpected {extra[0]}", hint="save doctor")
     network.requires_grad_(False).eval().to(device)
     return network.to(memory_format=torch.channels_last)
 
 
-def _take(tensors: Iterator[tuple[str, Tensor]], path: Path) -> Tensor:
-    try:
-        return next(tensors)[1]
-    except StopIteration:
-        raise WeightsError(
-            f"{path} is not EfficientNet-Lite0: it ends too early", hint="save doctor"
-        ) from None
-
-
-def _assign(parameter: Tensor | None, value: Tensor, path: Path) -> None:
-    if parameter is None or parameter.shape != value.shape:
-        shape = None if parameter is None else tuple(parameter.shape)
-        raise WeightsError(f"{path}: a tensor is {tuple(value.shape)}, not {shape}", hint="save doctor")
-    parameter.copy_(value)
+def _take(tensors: Iterator[tuple[str, Any]], shape: Sequence[int], path: Path) -> Tensor:
+    """The next tensor of the file, which must have this shape."""
+    name, tensor = next(tensors, ("", None))
+    if not name:
+        raise WeightsError(f"{path} is not EfficientNet-Lite0: it ends too early", hint="save doctor")
+    if not isinstance(tensor, torch.Tensor) or tensor.shape != torch.Size(shape):
+        found = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+        raise WeightsError(f"{path}: {name} is {found}, not {tuple(shape)}", hint="save doctor")
+    return tensor
