@@ -6,6 +6,7 @@ Imports click and the standard library only: each command imports what it needs 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from savecli.pipeline import Pipeline
     from savecli.store import Store
 
+OUT_OF_OUR_HANDS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 DONE, NOTHING, EXPECTED, UNEXPECTED, INTERRUPTED = 0, 1, 2, 3, 130
 ASR_CHOICES = ("base", "tiny.en", "openai/base", "openai/tiny.en", "off")
 PATH = click.Path(path_type=Path)
@@ -384,6 +386,9 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(DONE)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in OUT_OF_OUR_HANDS:
+            _complain(_as_expected(error))
+            sys.exit(EXPECTED)
         if os.environ.get("SAVE_DEBUG"):
             raise
         _log(error)
@@ -395,6 +400,13 @@ def _complain(error: SaveError) -> None:
     from savecli import render
 
     render.warn(f"save: {error.message}", error.hint)
+
+
+def _as_expected(error: OSError) -> SaveError:
+    where = f": {error.filename}" if error.filename else ""
+    return SaveError(
+        f"{error.strerror}{where}", hint="what was stored before is safe; --home names another folder"
+    )
 
 
 def _log(error: Exception) -> None:

@@ -131,8 +131,12 @@ def _load(path: Path) -> dict[str, NDArray[np.float32]]:
         odd = ", ".join(sorted(names ^ shapes.keys()))
         raise WeightsError(f"{path} is not all-MiniLM-L6-v2: {odd}", hint="save doctor")
     for name, shape in shapes.items():
-        if tensors[name].shape != shape or tensors[name].dtype != np.float32:
-            raise WeightsError(f"{path}: {name} is {tensors[name].shape}, not {shape}", hint="save doctor")
+        found = tensors[name]
+        if found.shape != shape or found.dtype != np.float32:
+            raise WeightsError(
+                f"{path}: {name} is {found.dtype}{list(found.shape)}, not float32{list(shape)}",
+                hint="save doctor",
+            )
     return {name: tensors[name] for name in shapes}
 
 
@@ -153,7 +157,7 @@ def map_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
             .reshape(entry["shape"])
             for name, entry in header.items()
         }
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} is not a safetensors file: {error}", hint="save doctor") from error
 
 
