@@ -410,7 +410,7 @@ def _as_expected(error: OSError) -> SaveError:
 
 
 def _log(error: Exception) -> None:
-    from savecli import config
+    from savecli import config, render
 
     try:
         file = config.load().log_file
@@ -422,4 +422,4 @@ def _log(error: Exception) -> None:
         where = f"the traceback is in {file}"
     except (OSError, SaveError):
         where = "set SAVE_DEBUG=1 to see the traceback"
-    click.echo(f"save: this is a bug: {type(error).__name__}: {error}\n  {where}; please report it", err=True)
+    render.warn(f"save: this is a bug: {type(error).__name__}: {error}", f"{where}; please report it")

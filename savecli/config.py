@@ -67,8 +67,8 @@ def load(**flags: str | Path | bool | None) -> Config:
     for name, default in {"model_dir": "", **DEFAULTS}.items():
         values[name], sources[name] = _first(
             (given.get(name), f"--{name.replace('_', '-')}"),
-            (os.environ.get(f"SAVE_{name.upper()}"), f"SAVE_{name.upper()}"),
-            (os.environ.get("HF_HUB_OFFLINE") if name == "offline" else None, "HF_HUB_OFFLINE"),
+            (_environment(f"SAVE_{name.upper()}"), f"SAVE_{name.upper()}"),
+            ("1" if name == "offline" and _hub_is_off() else None, "HF_HUB_OFFLINE"),
             (from_file.get(name), str(home / "config.toml")),
             (default, "default"),
         )
@@ -88,13 +88,23 @@ def load(**flags: str | Path | bool | None) -> Config:
 
 def _home(given: Mapping[str, str]) -> tuple[Path, str]:
     value, source = _first(
-        (given.get("home"), "--home"), (os.environ.get("SAVE_HOME"), "SAVE_HOME"), ("", "default")
+        (given.get("home"), "--home"), (_environment("SAVE_HOME"), "SAVE_HOME"), ("", "default")
     )
     if value:
         return Path(value).expanduser().absolute(), source
     from platformdirs import user_data_path
 
     return user_data_path("save", appauthor=False), source
+
+
+def _environment(name: str) -> str | None:
+    """A variable that is set to nothing is not set."""
+    return os.environ.get(name) or None
+
+
+def _hub_is_off() -> bool:
+    # Another program's variable: what it may say besides is not for us to judge.
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUE
 
 
 def _cache() -> Path:

@@ -19,7 +19,9 @@ from savecli.media.scan import Found, Unreadable, fingerprint, scan
 from savecli.pipeline import Pipeline, Processed
 from savecli.store import Store, StoredVideo
 
-CHANGING = MediaError("it changed while it was read", hint="run `save index` again when it is complete")
+CHANGING = MediaError(
+    "it changed, or went away, while it was read", hint="run `save index` again when it is complete"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +81,10 @@ def index(
                 pipeline = pipeline or models.enter_context(open_pipeline())
                 yield (yield from _read(found, video_id, store, pipeline, counts))
             except MediaError as error:
+                # A file that is still being copied, or gone, has not failed: it is tried again next time.
+                if _is_as_found(found):
+                    store.fail(found.path, found.size_bytes, found.mtime_ns, error.message, error.hint)
                 yield _skip(found.path, error, counts)
-                store.fail(found.path, found.size_bytes, found.mtime_ns, error.message, error.hint)
     store.maybe_rebuild()
     yield Summary(
         n_indexed=counts.indexed,
@@ -157,7 +161,8 @@ def _read(
 ) -> Generator[Event, None, Indexed]:
     started = time.perf_counter()
     processed = yield from pipeline.process(found.path)
-    _check_unchanged(found)
+    if not _is_as_found(found):
+        raise CHANGING
     video = _video(found, video_id, processed)
     storing = time.perf_counter()
     store.add(
@@ -193,13 +198,12 @@ def _count(duration_s: float, stage_s: Mapping[str, float], counts: _Counts) -> 
         counts.stage_s[stage] += seconds
 
 
-def _check_unchanged(found: Found) -> None:
+def _is_as_found(found: Found) -> bool:
     try:
         status = found.path.stat()
-    except OSError as error:
-        raise MediaError("it went away while it was read", hint="is its disk still connected?") from error
-    if (status.st_size, status.st_mtime_ns) != (found.size_bytes, found.mtime_ns):
-        raise CHANGING
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (found.size_bytes, found.mtime_ns)
 
 
 def _video(found: Found, video_id: str, processed: Processed) -> Video:

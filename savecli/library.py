@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -30,7 +31,7 @@ def find(store: Store, path: Path) -> StoredVideo:
     file = store.known().get(path)
     if file is not None and file.reason is not None:
         raise StoreError(f"{path} could not be indexed: {file.reason}", hint=file.hint or "")
-    raise StoreError(f"{path} is not in the store", hint=f"save index '{path}'")
+    raise StoreError(f"{path} is not in the store", hint=shlex.join(("save", "index", str(path))))
 
 
 def forget(store: Store, paths: Sequence[Path]) -> int:

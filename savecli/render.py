@@ -149,7 +149,7 @@ def _print_summary(summary: records.Summary) -> None:
     done += f", {summary.n_moved} moved" if summary.n_moved else ""
     console = out()
     console.print(Text(done, style="bold"))
-    if summary.n_indexed:
+    if summary.footage_s:
         rate = f"{clock(summary.footage_s)} of footage in {clock(summary.elapsed_s)}: "
         rate += f"{summary.footage_s / summary.elapsed_s:.1f}x real time"
         console.print(Text(f"{rate}  ({_stages(summary.footage_s, summary.stage_s)})"))
@@ -238,7 +238,8 @@ def moment_record(rank: int, moment: records.Moment) -> dict[str, Any]:
         "start_s": round(moment.start_s, 3),
         "end_s": round(moment.end_s, 3),
         "score": round(moment.score, 4),
-        "why": {name: round(share, 4) for name, share in moment.why.items()},
+        # What is heard adds nothing until there is an audio branch; the key is part of the contract.
+        "why": {name: round(moment.why.get(name, 0.0), 4) for name in ("seen", "heard", "said")},
         "snippet": moment.snippet,
         "best_s": round(moment.best_s, 3),
         "video_id": moment.video_id,
@@ -325,7 +326,7 @@ def list_table(videos: Iterable[StoredVideo], failed: Mapping[Path, KnownFile]) 
     for video in videos:
         for path in video.paths:
             speech = clock(video.speech_s) if video.speech_s else ""
-            notes = f"  ({', '.join(video.notes)})" if video.notes else ""
+            notes = f"  ({', '.join(map(plain, video.notes))})" if video.notes else ""
             named = Text.assemble(plain(path), (notes, "dim"))
             table.add_row(clock(video.duration_s), speech, video.language, named)
     for path, file in failed.items():
@@ -395,11 +396,10 @@ def status(
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {**facts, **{f"model {k}": v for k, v in model.items()}}
     for name, value in rows.items():
-        table.add_row(Text(name.replace("_", " "), style="dim"), plain(value))
+        table.add_row(Text(name.replace("_", " "), style="dim"), Text(plain(value)))
     for name, (value, source) in settings.items():
-        table.add_row(
-            Text(name.replace("_", " "), style="dim"), Text.assemble(plain(value), (f"  ({source})", "dim"))
-        )
+        told = Text.assemble(plain(value), (f"  ({plain(source)})", "dim"))
+        table.add_row(Text(name.replace("_", " "), style="dim"), told)
     out().print(table)
 
 
@@ -409,7 +409,7 @@ def weights_table(rows: Iterable[Mapping[str, str]]) -> None:
     for name in ("name", "role", "size", "licence", "state", "origin"):
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(plain(row[str(column.header)]) for column in table.columns))
+        table.add_row(*(Text(plain(row[str(column.header)])) for column in table.columns))
     out().print(table)
 
 
@@ -417,13 +417,13 @@ def facts(record: Mapping[str, Any]) -> None:
     """Names and values for a person."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in record.items():
-        table.add_row(Text(name, style="dim"), plain(value))
+        table.add_row(Text(name, style="dim"), Text(plain(value)))
     out().print(table)
 
 
 def say(body: str) -> None:
     """Lines of text that are ours, such as a model card."""
-    out().print(Text(body))
+    out().print(Text("\n".join(plain(row) for row in body.split("\n"))))
 
 
 def checks(found: Iterable[Check], versions: Mapping[str, str], *, as_json: bool) -> bool:

@@ -8,13 +8,24 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from savecli.datatypes import Embedding, Media, MediaSpec, Segment, Transcript, Utterance, Video, WaveformBlock
+from savecli.datatypes import (
+    Embedding,
+    Media,
+    MediaSpec,
+    Segment,
+    Transcript,
+    Utterance,
+    Video,
+    WaveformBlock,
+)
 from savecli.media.encode import SAMPLE_RATE_HZ, write_video
 from savecli.media.worker import Decoder
 from savecli.model.score import Curve, Score
@@ -55,7 +66,7 @@ class FakeEncoder:
 
     name = "colours"
     spec = MediaSpec(n_frames=2, resize_px=32, size_px=32, window_s=2.0)
-    identity = {"model": "colours", "weights": "none", "dim": "4"}
+    identity: ClassVar = {"model": "colours", "weights": "none", "dim": "4"}
     score = Score(
         seen=Curve(centre=0.5, width=0.1), said=Curve(centre=0.5, width=0.1), sharpness=20.0, threshold=0.5
     )
@@ -127,12 +138,13 @@ def decoder() -> Iterator[Decoder]:
 
 
 @pytest.fixture(scope="session")
-def make_video() -> Callable[..., Path]:
-    """Writes a video of plain colours, each shown as long as one segment; `loudness` None leaves sound out."""
+def colour_video() -> Callable[..., Path]:
+    """Writes a video of plain colours, each as long as a segment; `loudness` None leaves sound out."""
 
     def make(path: Path, *colours: str, loudness: float | None = 0.5) -> Path:
         length_s = FakeEncoder.spec.window_s
-        frames = [np.full((64, 64, 3), COLOURS[c], np.uint8) for c in colours for _ in range(int(length_s * FPS))]
+        plain = [np.full((64, 64, 3), COLOURS[colour], np.uint8) for colour in colours]
+        frames = [frame for frame in plain for _ in range(int(length_s * FPS))]
         time_s = np.arange(int(len(colours) * length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
         tone = None if loudness is None else (loudness * np.sin(2800 * time_s)).astype(np.float32)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +191,7 @@ def put(colour_store: Store, encoder: FakeEncoder) -> Callable[..., Video]:
             times.append(span.start_s + 0.5 * np.arange(len(frames)))
         video = Video(
             path=path,
-            fingerprint=f"{abs(hash(str(path))):032x}"[-32:],
+            fingerprint=blake2b(bytes(path), digest_size=16).hexdigest(),
             size_bytes=1,
             mtime_ns=1,
             duration_s=spans[-1].end_s if spans else 0.0,
@@ -188,9 +200,7 @@ def put(colour_store: Store, encoder: FakeEncoder) -> Callable[..., Video]:
         )
         heard = tuple(utterance for group in spoken for utterance in group)
         transcript = Transcript(language="en", language_probability=1.0, utterances=heard)
-        colour_store.add(
-            video, spans, embeddings, transcript, asr="parrot", frame_times=times, **options
-        )
+        colour_store.add(video, spans, embeddings, transcript, asr="parrot", frame_times=times, **options)
         return video
 
     return put_

@@ -158,7 +158,11 @@ def _raise_failure(kind: str, content: list[Any]) -> None:
     if kind == "error":
         raise cast(MediaError, content[0])
     if kind == "bug":
-        raise RuntimeError(f"a bug in the decoder's process:\n{content[0]}")
+        # Ours, not the file's; but the next file deserves its turn all the same.
+        raise MediaError(
+            f"the decoder's process failed: {content[0].strip().splitlines()[-1]}",
+            hint="This is a bug: please report it, with the file if you can.",
+        )
     raise MediaError(
         "the decoder crashed on this file", hint="It is damaged in a way that the decoder does not survive."
     )

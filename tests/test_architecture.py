@@ -1,0 +1,175 @@
+"""The rules of docs/architecture.md that a linter does not hold: owners, sizes, and what each command loads.
+
+The layers are import-linter's (`make lint`).
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "savecli"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [source.relative_to(PACKAGE).as_posix() for source in SOURCES]
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
+
+OWNERS = {
+    "av": ["media/decode/*", "media/encode.py"],
+    "click": ["cli.py"],
+    "ctranslate2": ["speech/*"],
+    "faster_whisper": ["speech/*"],
+    "filelock": ["store/lock.py"],
+    "hnswlib": ["store/graph.py"],
+    "platformdirs": ["config.py"],
+    "rich": ["render.py"],
+    "sqlite3": ["store/catalog.py"],
+    "subprocess": ["media/worker.py"],
+    "tokenizers": ["model/text.py"],
+    "torch": ["model/*", "speech/reference.py", "speech/convert.py"],
+    "usearch": ["store/graph.py"],
+    "whisper": ["speech/*"],
+}
+LAZY = {"torch": ["speech/*"]}  # of an owner that most runs do without
+# The shell asks whether to raise; the decoder's process sets what BLAS reads.
+ENVIRONMENT = ["config.py", "cli.py", "media/serve.py"]
+NETWORK = {"aiohttp", "ftplib", "http", "httpx", "requests", "smtplib", "ssl", "urllib", "urllib3"}
+
+
+def tree(name):
+    return ast.parse((PACKAGE / name).read_text("utf-8"))
+
+
+def matches(name, patterns):
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def imported(nodes):
+    """Top-level names of the packages that these nodes import."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("package", OWNERS)
+def test_a_package_is_imported_by_its_owners_alone(package):
+    importers = [name for name in NAMES if package in imported(ast.walk(tree(name)))]
+    assert importers, f"nothing imports {package}: is its rule out of date?"
+    assert [name for name in importers if not matches(name, OWNERS[package])] == []
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_a_lazy_package_is_imported_within_functions(package):
+    at_the_top = [
+        name for name in NAMES if matches(name, LAZY[package]) and package in imported(tree(name).body)
+    ]
+    assert at_the_top == []
+
+
+def test_nothing_imports_what_speaks_to_a_network():
+    assert [name for name in NAMES if NETWORK & set(imported(ast.walk(tree(name))))] == []
+
+
+def test_the_environment_is_read_in_one_place():
+    touching = [
+        name
+        for name in NAMES
+        if any(
+            isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}
+            for node in ast.walk(tree(name))
+        )
+    ]
+    assert [name for name in touching if name not in ENVIRONMENT] == []
+
+
+def test_only_render_writes_to_stdout():
+    def prints(node):
+        written = isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.stdout.write"
+        return written or (isinstance(node, ast.Call) and ast.unparse(node.func) == "print")
+
+    assert [name for name in NAMES if name != "render.py" and any(map(prints, ast.walk(tree(name))))] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_is_explained_and_read_in_one_sitting(name):
+    module = tree(name)
+    assert ast.get_docstring(module)
+    assert len((PACKAGE / name).read_text("utf-8").splitlines()) <= MAX_FILE_LINES
+    functions = (
+        node for node in ast.walk(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    long = [f.name for f in functions if f.end_lineno - f.lineno >= MAX_FUNCTION_LINES]
+    assert long == []
+
+
+def loaded(*arguments):
+    """Names of all top-level modules that `save ARGUMENTS` has loaded when it ends."""
+    code = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: sys.stderr.write(json.dumps(sorted(sys.modules)) + chr(10)))\n"
+        f"sys.argv = ['save', *{list(arguments)!r}]\n"
+        "from savecli.cli import main\n"
+        "main()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    return {name.partition(".")[0] for name in json.loads(run.stderr.splitlines()[-1])}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), ("index", "--help"), ("model", "list", "-h")]
+)
+def test_help_loads_click_and_the_standard_library_only(arguments):
+    before = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    start_up = {name.partition(".")[0] for name in before.stdout.split()}  # .pth files of editable installs
+    assert loaded(*arguments) - start_up - sys.stdlib_module_names == {"click", "savecli"}
+
+
+def test_docs_are_what_the_commands_say():
+    spec = importlib.util.spec_from_file_location("make_cli_docs", ROOT / "scripts" / "make_cli_docs.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    assert (ROOT / "docs" / "cli.md").read_text("utf-8") == maker.render_docs(), (
+        "run scripts/make_cli_docs.py"
+    )
+
+
+def drawn():
+    """The files and folders in the tree of docs/architecture.md, as paths below savecli/."""
+    picture = (ROOT / "docs" / "architecture.md").read_text("utf-8").split("```")[1]
+    folder = ""
+    for row in picture.splitlines():
+        branch = re.match(r"(?P<lead>[│ ]*)[├└]── (?P<names>\S+(?:, \S+)*)", row)
+        if branch is None:
+            continue
+        inner = bool(branch["lead"])
+        for name in branch["names"].split(", "):
+            yield (folder if inner else "") + name
+            if name.endswith("/") and not inner:
+                folder = name
+
+
+def test_the_drawn_tree_is_the_tree():
+    named = set(drawn())
+    gone = [name for name in named if not (PACKAGE / name).exists()]
+    whole = tuple(name for name in named if name.endswith("/") and name.count("/") == 2)
+    missing = [
+        name
+        for name in NAMES
+        if name not in named
+        and not name.startswith(whole)
+        and not name.endswith(("__init__.py", "__main__.py"))
+    ]
+    assert (gone, missing) == ([], [])

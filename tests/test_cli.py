@@ -1,0 +1,157 @@
+"""Options wherever they stand, and every ending as an exit code; no model is needed."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from savecli import __version__, cli, config
+from savecli.errors import SaveError, StoreError
+
+COMMANDS = ["demo", "doctor", "forget", "index", "list", "model", "rebuild", "search", "show", "status"]
+
+
+@pytest.fixture
+def end(monkeypatch, capsys):
+    """Runs `main`, and returns its exit code with what was written."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["save", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def boom(monkeypatch):
+    """Adds a command `boom` that raises or returns what it is told."""
+
+    def add(outcome):
+        def body():
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+        monkeypatch.setitem(cli.cli.commands, "boom", click.command("boom")(body))
+
+    return add
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (1, 1)])
+def test_what_a_command_returns_is_the_exit_code(end, boom, returned, code):
+    boom(returned)
+    assert end("boom") == (code, "", "")
+
+
+def test_an_expected_error_is_message_and_hint(end, boom):
+    boom(StoreError("the store is on fire", hint="use water"))
+    assert end("boom") == (2, "", "save: the store is on fire\n  use water\n")
+
+
+def test_an_error_without_a_hint_has_one_line(end, boom):
+    boom(SaveError("no more"))
+    assert end("boom")[2] == "save: no more\n"
+
+
+def test_control_characters_of_a_message_do_not_reach_the_terminal(end, boom):
+    boom(SaveError("cannot read \x1b]0;title\x07.mp4"))
+    assert "\x1b" not in end("boom")[2]
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt(), click.Abort()])
+def test_an_interrupt_is_130_and_says_that_nothing_is_lost(end, boom, signal):
+    boom(signal)
+    code, out, err = end("boom")
+    assert (code, out) == (130, "")
+    assert "what is done is kept" in err
+
+
+def test_a_bug_is_3_and_its_traceback_goes_to_the_log(end, boom):
+    boom(RuntimeError("a bug"))
+    code, out, err = end("boom")
+    log = config.load().log_file
+    assert (code, out) == (3, "")
+    assert "this is a bug: RuntimeError: a bug" in err
+    assert str(log) in err
+    assert "Traceback" not in err
+    written = log.read_text("utf-8")
+    assert written.startswith(f"save {__version__} boom\n")
+    assert "RuntimeError: a bug" in written
+
+
+def test_bugs_are_added_to_the_log(end, boom):
+    for what in ("first", "second"):
+        boom(RuntimeError(what))
+        end("boom")
+    written = config.load().log_file.read_text("utf-8")
+    assert written.index("RuntimeError: first") < written.index("RuntimeError: second")
+
+
+def test_a_bug_where_no_log_can_be_written_still_is_3(end, boom, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SAVE_HOME", str(tmp_path / "file" / "home"))
+    boom(RuntimeError("a bug"))
+    code, _, err = end("boom")
+    assert code == 3
+    assert "SAVE_DEBUG=1" in err
+
+
+def test_save_debug_raises_the_bug_itself(boom, monkeypatch):
+    monkeypatch.setenv("SAVE_DEBUG", "1")
+    monkeypatch.setattr("sys.argv", ["save", "boom"])
+    boom(RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("search",), ("no-such-command",), ("search", "x", "--no-such-option")]
+)
+def test_a_usage_error_is_2_and_names_what_is_wrong(end, arguments):
+    code, out, err = end(*arguments)
+    assert (code, out) == (2, "")
+    assert "Error: " in err
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_home_stands_before_or_after_the_command(end, tmp_path, before):
+    option = ("--home", tmp_path / "there")
+    code, _, err = end(*option, "list") if before else end("list", *option)
+    assert code == 2
+    assert str(tmp_path / "there" / "store") in err
+
+
+def test_the_option_after_the_command_wins(end, tmp_path):
+    _, _, err = end("--home", tmp_path / "first", "list", "--home", tmp_path / "second")
+    assert str(tmp_path / "second") in err
+
+
+def test_offline_before_the_command_reaches_it(end, monkeypatch):
+    given = []
+    real = config.load
+    monkeypatch.setattr(config, "load", lambda **flags: given.append(flags) or real(**flags))
+    end("--offline", "list")
+    end("list", "--offline")
+    assert [flags["offline"] for flags in given] == [True, True]
+
+
+def test_help_names_every_command():
+    shown = CliRunner().invoke(cli.cli, ["--help"])
+    assert shown.exit_code == 0
+    assert sorted(cli.cli.commands) == COMMANDS
+    assert all(f"\n  {name} " in shown.output for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_by_both_names(name):
+    long, short = (CliRunner().invoke(cli.cli, [name, flag]) for flag in ("--help", "-h"))
+    assert long.exit_code == short.exit_code == 0
+    assert long.output == short.output
+    assert long.output.startswith("Usage: ")
+
+
+def test_version():
+    assert CliRunner().invoke(cli.cli, ["--version"]).output == f"save, version {__version__}\n"

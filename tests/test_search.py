@@ -1,0 +1,206 @@
+"""What a search makes of a store: moments, their bounds, their order and their reasons."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from savecli.errors import QueryError
+from savecli.search import SNIPPET_CHARACTERS, search
+
+A, B, C = Path("/videos/a.mp4"), Path("/videos/b.mp4"), Path("/videos/c.mp4")
+
+
+@pytest.fixture
+def find(colour_store, encoder):
+    return lambda query, **options: search(query, colour_store, encoder, **options)
+
+
+def spans(results):
+    return [(moment.path, moment.start_s, moment.end_s) for moment in results.moments]
+
+
+def test_a_moment_is_found_by_what_is_seen(put, find):
+    put(A, ["blue", "red|green", "blue"])
+    (moment,) = find("red").moments
+    assert (moment.path, moment.start_s, moment.end_s) == (A, 2, 4)
+    assert moment.best_s == 2.0
+    assert moment.snippet == ""
+    assert moment.why["said"] == 0
+    assert find("green").moments[0].best_s == 2.5, "the frame that shows it"
+
+
+def test_a_moment_is_found_by_what_is_said(put, find):
+    put(A, ["blue", "blue"], said=[(), ("blue blue blue red", "red", "green")])
+    (moment,) = find("red").moments
+    assert (moment.start_s, moment.end_s) == (2, 4)
+    assert moment.best_s == pytest.approx(2.1), "where the words begin"
+    assert moment.snippet == "red green"
+    assert moment.why["seen"] < 0.01 < moment.why["said"]
+
+
+def test_what_is_only_heard_or_only_seen_is_found_too(put, find):
+    put(A, ["", ""], said=[("red",), ()])
+    put(B, ["red", ""])
+    assert spans(find("red")) == [(A, 0, 2), (B, 0, 2)]
+
+
+def test_reasons_add_up_to_the_score(put, find):
+    put(A, ["red red green", "red"], said=[("red green",), ()])
+    for moment in find("red", threshold=0).moments:
+        assert sum(moment.why.values()) == pytest.approx(moment.score)
+        assert set(moment.why) == {"seen", "said"}
+        assert 0 <= moment.score <= 1
+
+
+def test_two_senses_that_agree_beat_one(put, find):
+    put(A, ["red red green"])
+    put(B, ["red red green"], said=[("red red green",)])
+    assert [moment.path for moment in find("red").moments] == [B, A]
+
+
+def test_neighbours_that_answer_as_well_are_one_moment(put, find):
+    put(A, ["blue", "red red green", "red", "red red green", "blue"])
+    (moment,) = find("red").moments
+    assert (moment.start_s, moment.end_s) == (2, 8)
+    assert moment.best_s == 4
+    assert moment.score == pytest.approx(find("red", top_k=1).moments[0].score)
+
+
+def test_a_much_weaker_neighbour_stays_apart(put, find):
+    put(A, ["red", "red blue blue blue green"])
+    assert spans(find("red", threshold=0)) == [(A, 0, 2), (A, 2, 4)]
+
+
+def test_a_gap_parts_two_moments(put, find):
+    put(A, ["red", "red"], starts_s=[0, 2.5])
+    assert spans(find("red")) == [(A, 0, 2), (A, 2.5, 4.5)]
+
+
+def test_a_weak_segment_between_parts_two_moments(put, find):
+    put(A, ["red", "blue", "red"])
+    assert spans(find("red")) == [(A, 0, 2), (A, 4, 6)]
+
+
+def test_videos_are_never_joined(put, find):
+    put(A, ["red"])
+    put(B, ["blue", "red"])
+    assert spans(find("red")) == [(A, 0, 2), (B, 2, 4)]
+
+
+SHADES = st.sampled_from(["red", "red red green", "red green", "red blue blue", "blue", ""])
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shown=st.lists(SHADES, min_size=1, max_size=8))
+def test_moments_cover_every_candidate_once(put, find, shown):
+    put(A, shown)
+    moments = sorted(find("red", threshold=0, top_k=100).moments, key=lambda m: m.start_s)
+    assert all(earlier.end_s <= later.start_s for earlier, later in pairwise(moments))
+    covered = {t for m in moments for t in range(int(m.start_s), int(m.end_s), 2)}
+    assert covered == {2 * i for i, colour in enumerate(shown) if colour}
+    assert all(m.start_s <= m.best_s < m.end_s for m in moments)
+
+
+def test_the_best_comes_first_and_ties_go_by_path_and_time(put, find):
+    put(B, ["red", "blue", "red"])
+    put(A, ["red"])
+    put(C, ["red red red green"])
+    assert spans(find("red")) == [(A, 0, 2), (B, 0, 2), (B, 4, 6), (C, 0, 2)]
+
+
+def test_no_more_moments_than_asked_for(put, find):
+    put(A, ["red", "blue"] * 5)
+    assert len(find("red", top_k=3).moments) == 3
+    assert len(find("red", top_k=100).moments) == 5
+    assert find("red", top_k=3).moments == find("red", top_k=100).moments[:3]
+
+
+def test_below_the_threshold_there_is_only_a_nearest(put, find, encoder):
+    put(A, ["blue", "blue blue red"])
+    results = find("red")
+    assert results.moments == ()
+    assert results.nearest.start_s == 2
+    assert results.nearest.score < encoder.score.threshold
+
+
+def test_the_nearest_is_the_best_of_what_is_left_out(put, find):
+    put(A, ["red", "blue", "blue blue red"])
+    results = find("red")
+    assert spans(results) == [(A, 0, 2)]
+    assert results.nearest.start_s == 4
+    assert find("red", threshold=0).nearest is None
+
+
+def test_a_threshold_of_ones_own_is_taken_as_it_is(put, find):
+    put(A, ["red"])
+    (moment,) = find("red").moments
+    assert find("red", threshold=moment.score).moments
+    assert not find("red", threshold=min(1.0, moment.score + 1e-6)).moments
+
+
+def test_an_empty_store_answers_with_nothing(find):
+    results = find("red")
+    assert (results.moments, results.nearest) == ((), None)
+    assert results.exact
+
+
+@pytest.mark.parametrize("query", ["", "  ", "\n\t"])
+def test_a_query_that_asks_for_nothing_is_refused(find, query):
+    with pytest.raises(QueryError) as caught:
+        find(query)
+    assert caught.value.hint
+
+
+def test_a_video_that_is_not_there_now_is_still_found(put, find, tmp_path):
+    there = tmp_path / "there.mp4"
+    there.write_bytes(b"x")
+    put(there, ["red"])
+    put(Path("/unplugged/drive/x.mp4"), ["red red red green"])
+    assert [(moment.path, moment.mounted) for moment in find("red").moments] == [
+        (there, True),
+        (Path("/unplugged/drive/x.mp4"), False),
+    ]
+
+
+def test_of_copies_the_one_that_can_be_played_is_shown(put, find, colour_store, tmp_path):
+    video = put(Path("/a/unplugged.mp4"), ["red"])
+    copy = tmp_path / "z.mp4"
+    copy.write_bytes(b"x")
+    colour_store.link(copy, 1, 1, video.fingerprint)
+    (moment,) = find("red").moments
+    assert (moment.path, moment.mounted) == (copy, True)
+    assert moment.video_id == video.fingerprint
+    copy.unlink()
+    (moment,) = find("red").moments
+    assert (moment.path, moment.mounted) == (Path("/a/unplugged.mp4"), False)
+
+
+def test_a_snippet_is_the_words_that_fit_and_what_follows_as_far_as_a_line_allows(put, find):
+    long = ("blue " * 30).strip()
+    put(A, ["blue"], said=[("blue before", "red", "green after", long, "blue end")])
+    snippet = find("red", threshold=0).moments[0].snippet
+    assert snippet == "red green after"
+    assert len(snippet) < SNIPPET_CHARACTERS
+
+
+def test_a_sight_comes_with_the_words_spoken_there(put, find):
+    put(A, ["red"], said=[("green blue",)])
+    (moment,) = find("red").moments
+    assert moment.why["seen"] > moment.why["said"]
+    assert moment.snippet == "green blue"
+
+
+def test_what_was_forgotten_is_found_no_more(put, find, colour_store):
+    put(A, ["red"])
+    colour_store.unlink(A)
+    assert find("red", threshold=0).moments == ()
+
+
+def test_with_few_rows_every_one_is_looked_at(put, find):
+    put(A, ["red"])
+    assert find("red").exact
