@@ -1,4 +1,4 @@
-"""The wheel is what a user gets: it must hold the weights and the manifest, and work away from the checkout."""
+"""The wheel is what a user gets: it holds the weights and the manifest, and works away from the checkout."""
 
 from __future__ import annotations
 
