@@ -127,10 +127,13 @@ def main(folder):
             continue
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         show(rows[-1])
-    both = [row for row in rows if all(isinstance(row.get(n), float) for n in ("ours", "plain", "decord"))]
-    for name in ("ours", "plain", "decord"):
-        footage_s, cost_s = sum(row["s"] for row in both), sum(row[name] for row in both)
-        print(f"{name:7} {footage_s / cost_s:6.1f}x over the {len(both)} files that all three read")
+    names = [
+        name for name in ("ours", "plain", "decord") if any(isinstance(r.get(name), float) for r in rows)
+    ]
+    common = [row for row in rows if all(isinstance(row.get(name), float) for name in names)]
+    for name in names:
+        footage_s, cost_s = sum(row["s"] for row in common), sum(row[name] for row in common)
+        print(f"{name:7} {footage_s / cost_s:6.1f}x over the {len(common)} files that all of these read")
 
 
 if __name__ == "__main__":

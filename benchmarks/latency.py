@@ -1,11 +1,11 @@
 """How long `save search` takes, where the time goes, and from how many rows on a graph pays.
 
-    python benchmarks/latency.py ../shared/media --captions ../shared/training-data/text/flickr8k_captions_train.json.gz
+    python benchmarks/latency.py ../shared/media --captions CAPTIONS.json.gz
 
-Every search is a process of its own, as a person's is; the files are in the page cache. The large stores are made of
-captions of photographs, one row for each segment: real ones as far as they go, and then sums of two, so that rows lie
-as unevenly as language does (random rows are the worst case of a graph, and unlike any real store).
-The queries are captions that are in no store.
+Every search is a process of its own, as a person's is; the files are in the page cache. The large stores
+are made of captions of photographs, one row for each segment: real ones as far as they go, and then sums of
+two, so that rows lie as unevenly as language does (random rows are the worst case of a graph, and unlike
+any real store). The queries are captions that are in no store.
 """
 
 from __future__ import annotations
@@ -19,19 +19,25 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-from report import spread, table
+from report import INSTALLED, SAVE, spread, table
 
 from savecli import config, pipeline
 from savecli.datatypes import Embedding, Segment, Transcript, Utterance, Video
 from savecli.index import Options, index
+from savecli.model import weights
+from savecli.model.text import TextEncoder
 from savecli.store import Store, searcher
 
-SAVE = (sys.executable, "-m", "savecli")
-QUERIES = ("a woman reading a letter at a desk", "ask not what your country can do for you", "a dog on a beach")
+QUERIES = (
+    "a woman reading a letter at a desk",
+    "ask not what your country can do for you",
+    "a dog on a beach",
+)
 PARTS = ("interpreter", "click", "imports", "weights", "encode", "open", "search", "exit")
 N_SEGMENTS = 300  # an hour of video
 N_FRAMES = 12
@@ -77,9 +83,10 @@ def index_clips(media: Path, home: Path) -> Path:
 
 def caption_rows(captions: Path) -> tuple[np.ndarray, np.ndarray]:
     """(N, D) rows of captions for the stores, and (Q, D) of others as queries."""
-    texts = [text for group in json.load(gzip.open(captions)).values() for text in group[:1]]
-    encoder = pipeline.make_encoder(config.load())
-    rows = np.stack([encoder.query(text).said for text in texts[: N_CAPTIONS + N_QUERIES]])
+    groups = json.loads(gzip.decompress(captions.read_bytes())).values()
+    texts = [group[0] for group in groups][: N_CAPTIONS + N_QUERIES]
+    files = weights.locate("all-minilm-l6-v2", config.load().model_dir)
+    rows = TextEncoder(files["model.safetensors"], files["tokenizer.json"]).encode(texts)
     return rows[:N_CAPTIONS], rows[N_CAPTIONS:]
 
 
@@ -129,7 +136,7 @@ def measure_cold(homes: dict[str, Path], repeats: int) -> dict[str, list[str]]:
             query = QUERIES[repeat % len(QUERIES)]
             started = time.monotonic()
             search = [*SAVE, "search", query, "--json", "--home", str(home)]
-            subprocess.run(search, stdout=subprocess.DEVNULL, check=False)
+            subprocess.run(search, stdout=subprocess.DEVNULL, env=INSTALLED, check=False)
             took_ms = 1e3 * (time.monotonic() - started)
             parts = in_parts(home, query)
             if repeat >= 0:  # the one before warms the page cache
@@ -143,19 +150,18 @@ def measure_cold(homes: dict[str, Path], repeats: int) -> dict[str, list[str]]:
 
 
 def in_parts(home: Path, query: str) -> dict[str, float]:
-    """The parts of one search in a new process, ms; the clock is the system's, so it counts from the launch."""
+    """The parts of one search in a new process, ms; all processes share the clock."""
     started = time.monotonic()
     parts = [sys.executable, str(Path(__file__).with_name("search_parts.py")), str(home), query]
-    done = subprocess.run(parts, capture_output=True, text=True, check=True)
+    done = subprocess.run(parts, capture_output=True, text=True, env=INSTALLED, check=True)
     ended = time.monotonic()
     at = {"launch": started, **json.loads(done.stdout), "exit": ended}
-    marks = list(at.items())
-    return {name: 1e3 * (t - before) for (_, before), (name, t) in zip(marks, marks[1:], strict=False)}
+    return {name: 1e3 * (t - before) for (_, before), (name, t) in pairwise(at.items())}
 
 
 def measure_graphs(home: Path, name: str, queries: np.ndarray) -> list[list[str]]:
     """The exact scan, and each engine, on one store."""
-    least, searcher.GRAPH_MIN_ROWS = searcher.GRAPH_MIN_ROWS, 1
+    least, searcher.GRAPH_MIN_ROWS = searcher.GRAPH_MIN_ROWS, 1  # the graph is asked whatever the size
     store_dir = config.load(home=home).store_dir
     first_ms, later_ms, truth = timed_searches(store_dir, queries)
     lines = [[name, "none: exact", "-", "-", "-", spread(first_ms), f"{later_ms:.1f}", "1"]]
@@ -174,7 +180,7 @@ def measure_graphs(home: Path, name: str, queries: np.ndarray) -> list[list[str]
 
 
 def timed_searches(store_dir: Path, queries: Sequence) -> tuple[list[float], float, list[set[int]]]:
-    """Times of the first search of a store just opened, the median of later ones, and what each query finds."""
+    """First searches of a store just opened, ms; the median of later ones; what each query finds."""
     first_ms = []
     for query in queries[:7]:
         with Store.open(store_dir, identity=None, mode="read") as store:

@@ -2,9 +2,10 @@
 
     python benchmarks/memory.py ../shared/media/s_long.mp4 [--asr base] [--minutes 60]
 
-The hour is one clip's own packets, picture and sound, copied again and again into one file: nothing is encoded anew.
-The command runs in a process of its own; its memory and that of its decoder are read from /proc every 50 ms (so this
-needs Linux): each one's peak, and the peak of what both hold at a time. Mapped weights count as memory.
+The hour is one clip's own packets, picture and sound, copied again and again into one file: nothing is
+encoded anew. The command runs in a process of its own; its memory and that of its decoder are read from
+/proc every 50 ms (so this needs Linux): each one's peak, and the peak of what both hold at a time. Mapped
+weights count as memory.
 """
 
 from __future__ import annotations
@@ -12,16 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
 
 import av
-from report import table
+from report import SAVE, table
 
-SAVE = (sys.executable, "-m", "savecli")
 LIMIT_MB = 1500
 LOOK_EVERY_S = 0.05
 PAUSE_S = Fraction(1, 10)

@@ -1,16 +1,20 @@
-"""What every benchmark says of itself: Markdown tables, medians with their spread, the machine, the commit."""
+"""What every benchmark says of itself: tables, medians with their spread, the machine, the commit."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
+SAVE = (sys.executable, "-m", "savecli")
+# An installed command has its byte code, whatever this shell says of writing any.
+INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -1,4 +1,4 @@
-"""One search step by step as `save search --json` makes it; prints when each step was done (see latency.py)."""
+"""One search, step by step as `save search --json` makes it; prints when each was done (see latency.py)."""
 
 import time
 
@@ -8,7 +8,7 @@ import json  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-import savecli.cli  # noqa: E402
+import savecli.cli  # noqa: E402, F401
 
 at["click"] = time.monotonic()
 from savecli import config, pipeline, render, search, store  # noqa: E402, F401
@@ -19,7 +19,7 @@ settings = config.load(home=Path(sys.argv[1]))
 encoder = pipeline.make_encoder(settings)
 at["weights"] = time.monotonic()
 query = encoder.query(sys.argv[2])
-encoder.query = lambda text: query
+encoder.query = lambda _: query
 at["encode"] = time.monotonic()
 with store.Store.open(settings.store_dir, identity=encoder.identity, mode="read") as opened:
     at["open"] = time.monotonic()

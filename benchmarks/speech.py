@@ -2,9 +2,9 @@
 
     python benchmarks/speech.py ../shared/media
 
-Speed is taken on one clip of continuous speech, with one and two threads, in turns; agreement on all clips that the
-manifest says hold speech. openai-whisper computes in float32, faster-whisper in int8: its word errors here are
-differences from openai-whisper's text, not from what was really said.
+Speed is taken on one clip of continuous speech, with one and two threads, in turns; agreement on all clips
+that the manifest says hold speech. openai-whisper computes in float32, faster-whisper in int8: its word
+errors here are differences from openai-whisper's text, not from what was really said.
 """
 
 from __future__ import annotations

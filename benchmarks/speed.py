@@ -2,10 +2,11 @@
 
     python benchmarks/speed.py ../shared/media [--asr base --asr off] [--repeats 3]
 
-Every repeat reads all real clips into a new store with new models, in one process that has imported torch before;
-the choices of --asr take turns, because other work on the machine comes and goes. "x" is seconds of footage to a
-second of wall time. A stage's "decode" is waiting for the decoder, which works ahead in a process of its own: what
-it does meanwhile is in the CPU time. Then the installed command is run again on its own store: nothing has changed.
+Every repeat reads all real clips into a new store with new models, in one process that has imported torch
+before; the choices of --asr take turns, because other work on the machine comes and goes. "x" is seconds of
+footage to a second of wall time. A stage's "decode" is waiting for the decoder, which works ahead in a
+process of its own: what it does meanwhile is in the CPU time. Then the installed command is run again on
+its own store: nothing has changed.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from report import spread, table
+from report import INSTALLED, SAVE, spread, table
 
 from savecli import config, pipeline
 from savecli.datatypes import Summary
@@ -28,7 +28,6 @@ from savecli.index import Options, index
 from savecli.store import Store
 
 STAGES = ("decode", "hear", "see", "store")
-SAVE = (sys.executable, "-m", "savecli")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,9 @@ def main() -> None:
         for asr in choices:
             runs[asr].append(once(clips, asr))
     footage_s = runs[choices[0]][0].summary.footage_s
-    print(f"{len(clips)} clips, {footage_s:.0f} s of footage; median (least to greatest) of {given.repeats}.\n")
+    print(
+        f"{len(clips)} clips, {footage_s:.0f} s of footage; median (least to greatest) of {given.repeats}.\n"
+    )
     heads = ["--asr", "whole run, x", *(f"{stage}, x" for stage in STAGES), "CPU s (user + system)"]
     print(table(heads, [row(asr, runs[asr]) for asr in choices]))
     print("\n" + table(["command", "wall, s", "CPU, s"], commands(given.media, given.repeats)))
@@ -108,7 +109,7 @@ def commands(media: Path, repeats: int) -> list[list[str]]:
 def cost(command: list[str]) -> tuple[float, float]:
     """Wall and CPU seconds of a process and of those that it started."""
     before, started = os.times(), time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    subprocess.run(command, stdout=subprocess.DEVNULL, env=INSTALLED, check=False)
     after = os.times()
     spent_s = after.children_user + after.children_system - before.children_user - before.children_system
     return time.perf_counter() - started, spent_s

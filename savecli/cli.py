@@ -1,4 +1,4 @@
-"""Every command, option and help text, and the one place where errors become messages and exit codes.
+"""Every command, option and help text.
 
 Imports click and the standard library only: each command imports what it needs when it runs, so that
 `save --help` is instant and a search never waits for what only indexing needs.
@@ -6,28 +6,24 @@ Imports click and the standard library only: each command imports what it needs 
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import click
 
 from savecli import __version__
-from savecli.errors import ConfigError, SaveError
+from savecli.errors import ConfigError
 
 if TYPE_CHECKING:
     from savecli.config import Config
     from savecli.pipeline import Pipeline
     from savecli.store import Store
 
-OUT_OF_OUR_HANDS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
-DONE, NOTHING, EXPECTED, UNEXPECTED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, NOTHING, EXPECTED = 0, 1, 2
 ASR_CHOICES = ("base", "tiny.en", "openai/base", "openai/tiny.en", "off")
 PATH = click.Path(path_type=Path)
 Command = Callable[..., Any]
@@ -83,7 +79,24 @@ def said(name: Literal["verbose", "quiet"], value: bool | None) -> bool:
     return bool(value or click.get_current_context().find_root().params.get(name))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class ReaderLeftError(Exception):
+    """Whoever reads our output has seen enough. click itself would call that a failure."""
+
+
+class Shell(click.Group):
+    """The group of all commands."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - whatever the command returns
+        """Runs a command; what it has printed is out when this returns."""
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderLeftError from error
+        return code
+
+
+@click.group(cls=Shell, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="save")
 @everywhere
 def cli(**_: object) -> None:
@@ -366,60 +379,3 @@ def pipelines(config: Config) -> Callable[[], AbstractContextManager[Pipeline]]:
     from savecli.pipeline import open_pipeline
 
     return lambda: open_pipeline(config)
-
-
-def main() -> NoReturn:
-    """Run, and turn every ending into an exit code."""
-    try:
-        code = cli(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(EXPECTED)
-    except SaveError as error:
-        _complain(error)
-        sys.exit(EXPECTED)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; what is done is kept, and the next run goes on from here", err=True)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has seen enough; what is left of it must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(DONE)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in OUT_OF_OUR_HANDS:
-            _complain(_as_expected(error))
-            sys.exit(EXPECTED)
-        if os.environ.get("SAVE_DEBUG"):
-            raise
-        _log(error)
-        sys.exit(UNEXPECTED)
-    sys.exit(code if isinstance(code, int) else DONE)
-
-
-def _complain(error: SaveError) -> None:
-    from savecli import render
-
-    render.warn(f"save: {error.message}", error.hint)
-
-
-def _as_expected(error: OSError) -> SaveError:
-    where = f": {error.filename}" if error.filename else ""
-    return SaveError(
-        f"{error.strerror}{where}", hint="what was stored before is safe; --home names another folder"
-    )
-
-
-def _log(error: Exception) -> None:
-    from savecli import config, render
-
-    try:
-        file = config.load().log_file
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8", errors="backslashreplace") as log:
-            log.write(
-                f"save {__version__} {' '.join(sys.argv[1:])}\n{''.join(traceback.format_exception(error))}\n"
-            )
-        where = f"the traceback is in {file}"
-    except (OSError, SaveError):
-        where = "set SAVE_DEBUG=1 to see the traceback"
-    render.warn(f"save: this is a bug: {type(error).__name__}: {error}", f"{where}; please report it")

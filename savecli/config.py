@@ -120,7 +120,7 @@ def _first(*candidates: tuple[str | None, str]) -> tuple[str, str]:
 def _read_file(path: Path) -> dict[str, str]:
     try:
         settings = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}", hint="correct or remove that file") from error

@@ -17,18 +17,21 @@ HEAD = """# The command line
 Made by `python scripts/make_cli_docs.py` from `--help`; do not edit.
 
 Results go to stdout, all else to stderr. `--json` prints one JSON object a line and nothing else on stdout.
-`save search --json` prints moments: `rank`, `path`, `start_s`, `end_s`, `score`, `why` (what `seen`, `heard` and `said` add to
-the score; `heard` is 0 until the model has an audio branch), `snippet`, `best_s`, `video_id`, `mounted`. `save index --json` prints events: `event` is `indexed` (`path`,
-`duration_s`, `n_segments`, `has_audio`, `speech_s`, `elapsed_s`, `notes`, `partial`), `unchanged`, `moved` (`old_path`),
-`skipped` (`reason`, `hint`, `known`: it failed before and was not tried again) or, once and last, `summary`.
+`save search --json` prints moments: `rank`, `path`, `start_s`, `end_s`, `score`, `why` (what `seen`,
+`heard` and `said` add to the score; `heard` is 0 until the model has an audio branch), `snippet`, `best_s`,
+`video_id`, `mounted`. `save index --json` prints events: `event` is `indexed` (`path`, `duration_s`,
+`n_segments`, `has_audio`, `speech_s`, `elapsed_s`, `notes`, `partial`), `unchanged`, `moved` (`old_path`),
+`skipped` (`reason`, `hint`, `known`: it failed before and was not tried again) or, once and last,
+`summary`.
 
-Exit codes: 0 done, or something found; 1 nothing found, or files were skipped; 2 a usage error, or a failure
-with a hint; 3 a bug, whose traceback is in the log that the message names (`SAVE_DEBUG=1` raises it); 130 interrupted.
+Exit codes: 0 done, or something found; 1 nothing found, or files were skipped; 2 a usage error, or a
+failure with a hint; 3 a bug, whose traceback is in the log that the message names (`SAVE_DEBUG=1` raises
+it); 130 interrupted.
 
-Settings: a flag wins over the environment (`SAVE_HOME`, `SAVE_MODEL_DIR`, `SAVE_ASR`, `SAVE_LANGUAGE`, `SAVE_DEVICE`,
-`SAVE_OFFLINE`, `SAVE_STALL_S`), which wins over `config.toml` in the home folder (the same names in lower case, without
-`SAVE_`). `save status` shows each value and its source. `SAVE_STALL_S` (60) is how many seconds a file may keep the
-decoder busy without any headway.
+Settings: a flag wins over the environment (`SAVE_HOME`, `SAVE_MODEL_DIR`, `SAVE_ASR`, `SAVE_LANGUAGE`,
+`SAVE_DEVICE`, `SAVE_OFFLINE`, `SAVE_STALL_S`), which wins over `config.toml` in the home folder (the same
+names in lower case, without `SAVE_`). `save status` shows each value and its source. `SAVE_STALL_S` (60) is
+how many seconds a file may keep the decoder busy without any headway.
 """
 
 

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from savecli import __version__, cli, config
+from savecli.__main__ import main
 from savecli.errors import SaveError, StoreError
 
 COMMANDS = ["demo", "doctor", "forget", "index", "list", "model", "rebuild", "search", "show", "status"]
@@ -19,7 +20,7 @@ def end(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["save", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         return ended.value.code, *capsys.readouterr()
 
     return run
@@ -104,7 +105,7 @@ def test_save_debug_raises_the_bug_itself(boom, monkeypatch):
     monkeypatch.setattr("sys.argv", ["save", "boom"])
     boom(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
-        cli.main()
+        main()
 
 
 @pytest.mark.parametrize(

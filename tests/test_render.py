@@ -29,6 +29,7 @@ from savecli.datatypes import (
     Utterance,
     Word,
 )
+from savecli.plain import plain
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
 
 EVIL = "a\x1b]0;owned\x07b\rc\x9bd\u202ee\nf"
@@ -282,7 +283,7 @@ def test_markup_in_a_name_is_text(capsys):
 
 @given(st.text())
 def test_plain_text_can_be_printed_anywhere(text):
-    shown = render.plain(text)
+    shown = plain(text)
     assert not CONTROL.search(shown)
     assert "\n" not in shown
     shown.encode("utf-8")
@@ -291,7 +292,7 @@ def test_plain_text_can_be_printed_anywhere(text):
 
 @pytest.mark.parametrize("text", ["naïve café", "日本語", "العربية", "emoji 🐕", "👩\u200d🚀"])
 def test_plain_text_keeps_what_people_write(text):
-    assert render.plain(text) == text
+    assert plain(text) == text
 
 
 @pytest.mark.parametrize(

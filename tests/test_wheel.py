@@ -65,7 +65,7 @@ def test_it_holds_nothing_but_the_package(wheel):
 
 def test_it_installs_the_command_and_its_licence(unpacked):
     (facts,) = unpacked.glob("*.dist-info")
-    assert "save = savecli.cli:main" in (facts / "entry_points.txt").read_text()
+    assert "save = savecli.__main__:main" in (facts / "entry_points.txt").read_text()
     assert list(facts.rglob("LICENSE"))
 
 

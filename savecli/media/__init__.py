@@ -1,0 +1,1 @@
+"""Files -> segments, frames and waveforms."""

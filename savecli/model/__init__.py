@@ -1,0 +1,1 @@
+"""Weights, and what they make of frames and sentences."""

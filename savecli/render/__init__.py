@@ -1,0 +1,41 @@
+"""Records -> what a person or a program reads. The only room that prints.
+
+Results go to stdout, progress and warnings to stderr.
+"""
+
+from savecli.render.basics import busy, clock, facts, line, out, say, warn
+from savecli.render.indexing import event_record, index_json, index_table
+from savecli.render.library import (
+    checks,
+    list_table,
+    show_json,
+    show_table,
+    status,
+    video_record,
+    weights_table,
+)
+from savecli.render.results import moment_record, results_json, results_paths, results_table
+
+__all__ = [
+    "busy",
+    "checks",
+    "clock",
+    "event_record",
+    "facts",
+    "index_json",
+    "index_table",
+    "line",
+    "list_table",
+    "moment_record",
+    "out",
+    "results_json",
+    "results_paths",
+    "results_table",
+    "say",
+    "show_json",
+    "show_table",
+    "status",
+    "video_record",
+    "warn",
+    "weights_table",
+]

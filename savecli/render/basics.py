@@ -1,0 +1,68 @@
+"""What every page of output is made of."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from savecli.plain import plain
+
+PIPE_COLUMNS = 10_000  # a table in a pipe is for grep and cut: no row may be folded
+
+
+def clock(seconds: float) -> str:
+    """1:02:03, 2:03: as players write times; rounded down to the second they jump to."""
+    minutes, whole_s = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{whole_s:02}" if hours else f"{minutes}:{whole_s:02}"
+
+
+def line(record: Mapping[str, Any]) -> None:
+    """One JSON object on one line of stdout; names in any encoding come back from their escapes."""
+    sys.stdout.write(json.dumps(record, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def warn(message: str, hint: str = "") -> None:
+    """A message for a person, on stderr."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text(plain(message)))
+    if hint:
+        console.print(Text(f"  {plain(hint)}", style="dim"))
+
+
+def out() -> Console:
+    """Stdout for people; a pipe gets no colour and no wrapping."""
+    piped = not sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=piped, width=PIPE_COLUMNS if piped else None)
+
+
+def facts(record: Mapping[str, Any]) -> None:
+    """Names and values for a person."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in record.items():
+        table.add_row(Text(name, style="dim"), Text(plain(value)))
+    out().print(table)
+
+
+def say(body: str) -> None:
+    """Lines of text that are ours, such as a model card."""
+    out().print(Text("\n".join(plain(row) for row in body.split("\n"))))
+
+
+@contextmanager
+def busy(message: str) -> Iterator[None]:
+    """A spinner on stderr while something takes a moment."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(message):
+        yield

@@ -1,0 +1,178 @@
+"""The events of an index run: lines, JSON, and a bar that is always moving."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
+
+from savecli import datatypes as records
+from savecli.plain import plain
+from savecli.render.basics import clock, line, out, warn
+
+
+def index_json(events: Iterable[records.Event]) -> records.Summary:
+    """Events as JSON lines; progress is left out."""
+    for event in events:
+        if not isinstance(event, records.Planned | records.Progress):
+            line(event_record(event))
+        if isinstance(event, records.Summary):
+            summary = event
+    return summary
+
+
+def event_record(event: records.Event) -> dict[str, Any]:
+    """An event as the contract in docs/cli.md has it."""
+    name = type(event).__name__.lower()
+    match event:
+        case records.Indexed():
+            fields: dict[str, Any] = {
+                "path": event.path,
+                "duration_s": round(event.duration_s, 3),
+                "n_segments": event.n_segments,
+                "has_audio": event.has_audio,
+                "speech_s": round(event.speech_s, 2),
+                "elapsed_s": round(event.elapsed_s, 3),
+                "notes": list(event.notes),
+                "partial": event.partial,
+            }
+        case records.Moved():
+            fields = {"path": event.path, "old_path": event.old_path}
+        case records.Skipped():
+            fields = {"path": event.path, "reason": event.reason, "hint": event.hint, "known": event.known}
+        case records.Summary():
+            fields = {
+                "n_indexed": event.n_indexed,
+                "n_unchanged": event.n_unchanged,
+                "n_moved": event.n_moved,
+                "n_skipped": event.n_skipped,
+                "footage_s": round(event.footage_s, 3),
+                "elapsed_s": round(event.elapsed_s, 3),
+                "stage_s": {stage: round(seconds, 3) for stage, seconds in event.stage_s.items()},
+            }
+        case _:
+            fields = {"path": getattr(event, "path", None)}
+    return {"event": name, **fields}
+
+
+def index_table(
+    events: Iterable[records.Event], *, quiet: bool = False, verbose: bool = False
+) -> records.Summary:
+    """Events as lines, with a progress bar where somebody watches."""
+    with _Watch(quiet=quiet) as watch:
+        for event in events:
+            watch.see(event)
+            text = _index_line(event, verbose=verbose)
+            if text is not None and not quiet:
+                watch.print(text)
+            if isinstance(event, records.Summary):
+                summary = event
+    if not quiet:
+        _print_summary(summary)
+    return summary
+
+
+def _index_line(event: records.Event, *, verbose: bool) -> Text | None:
+    match event:
+        case records.Indexed():
+            said = f"{event.speech_s:.0f} s of speech" if event.speech_s else ""
+            facts = ", ".join(filter(None, [clock(event.duration_s), said, *map(plain, event.notes)]))
+            facts += f", in {event.elapsed_s:.1f} s"
+            return Text.assemble(("indexed  ", "green"), plain(event.path), (f"  {facts}", "dim"))
+        case records.Moved():
+            return Text.assemble(("moved    ", "cyan"), f"{plain(event.old_path)} -> {plain(event.path)}")
+        case records.Skipped() if verbose or not event.known:
+            reason = Text.assemble(("skipped  ", "yellow"), plain(event.path), f": {plain(event.reason)}")
+            return reason.append(f"\n         {plain(event.hint)}", "dim") if event.hint else reason
+        case records.Unchanged() if verbose:
+            return Text.assemble(("unchanged", "dim"), f" {plain(event.path)}")
+    return None
+
+
+def _print_summary(summary: records.Summary) -> None:
+    done = f"{summary.n_indexed} indexed, {summary.n_unchanged} unchanged, {summary.n_skipped} skipped"
+    done += f", {summary.n_moved} moved" if summary.n_moved else ""
+    console = out()
+    console.print(Text(done, style="bold"))
+    if summary.footage_s:
+        rate = f"{clock(summary.footage_s)} of footage in {clock(summary.elapsed_s)}: "
+        rate += f"{summary.footage_s / summary.elapsed_s:.1f}x real time"
+        console.print(Text(f"{rate}  ({_stages(summary.footage_s, summary.stage_s)})"))
+    if summary.n_without_speech:
+        message = f"{summary.n_without_speech} unchanged videos were indexed without speech"
+        warn(message, "save index --force PATH listens to them")
+
+
+def _stages(footage_s: float, stage_s: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{stage} {footage_s / seconds:.0f}x" for stage, seconds in stage_s.items() if seconds > 0
+    )
+
+
+class _Watch:
+    """The progress of an index run: a bar on stderr, always moving, where that is a terminal."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        console = Console(stderr=True, highlight=False)
+        columns = (SpinnerColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"))
+        self._bar = Progress(
+            *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+        )
+        self._task = self._bar.add_task("looking through folders", total=None)
+        self._n_files = self._n_done = self._n_bytes = self._n_bytes_done = 0
+        self._footage_s = 0.0
+        self._stage_s: defaultdict[str, float] = defaultdict(float)
+        self._started = time.monotonic()
+
+    def __enter__(self) -> _Watch:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def print(self, text: Text) -> None:
+        """A result line: above the bar where both are one terminal."""
+        if sys.stdout.isatty() and not self._bar.disable:
+            self._bar.console.print(text, soft_wrap=True)
+        else:
+            out().print(text)
+
+    def see(self, event: records.Event) -> None:
+        """Take note of an event."""
+        match event:
+            case records.Planned():
+                self._n_files, self._n_bytes = event.n_files, event.n_bytes
+                self._describe("loading models" if event.n_files else "nothing new")
+            case records.Progress():
+                verb = {"see": "seeing", "hear": "listening"}[event.stage]
+                self._describe(
+                    f"{verb} {clock(event.done_s)} of {clock(event.duration_s)}  {plain(event.path.name)}"
+                )
+            case records.Indexed():
+                self._n_done += 1
+                self._n_bytes_done += event.size_bytes
+                self._footage_s += event.duration_s
+                for stage, seconds in event.stage_s.items():
+                    self._stage_s[stage] += seconds
+
+    def _describe(self, current: str) -> None:
+        parts = [f"{self._n_done}/{self._n_files}"]
+        if self._n_bytes_done:
+            rate = self._footage_s / (time.monotonic() - self._started)
+            # How long the rest is, is known once it is read; until then, as long for its bytes as what was.
+            left_s = max(0.0, self._footage_s * (self._n_bytes / self._n_bytes_done - 1))
+            parts.append(f"{clock(left_s)} of footage left, ETA {clock(left_s / rate)}")
+            parts.append(f"{rate:.0f}x real time: {_stages(self._footage_s, self._stage_s)}")
+        self._bar.update(
+            self._task,
+            total=max(1, self._n_bytes),
+            completed=self._n_bytes_done,
+            description="  ".join(parts) + f"\n{current}",
+        )

@@ -1,0 +1,145 @@
+"""Videos, counts, weights and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from savecli.datatypes import Check, Transcript
+from savecli.plain import plain
+from savecli.render.basics import clock, line, out
+from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
+
+
+def video_record(video: StoredVideo) -> dict[str, Any]:
+    """A stored video as `save list --json` has it."""
+    return {
+        "path": video.paths[0],
+        "paths": list(video.paths),
+        "video_id": video.video_id,
+        "duration_s": round(video.duration_s, 3),
+        "n_segments": video.n_segments,
+        "has_video": video.has_video,
+        "has_audio": video.has_audio,
+        "speech_s": round(video.speech_s, 2),
+        "language": video.language,
+        "asr": video.asr,
+        "notes": list(video.notes),
+        "partial": video.partial,
+        "indexed_at": round(video.indexed_at, 3),
+    }
+
+
+def list_table(videos: Iterable[StoredVideo], failed: Mapping[Path, KnownFile]) -> None:
+    """The videos in the store, and the files that could not be indexed."""
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (("length", "right"), ("speech", "right"), ("", "left"), ("video", "left")):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for video in videos:
+        for path in video.paths:
+            speech = clock(video.speech_s) if video.speech_s else ""
+            notes = f"  ({', '.join(map(plain, video.notes))})" if video.notes else ""
+            named = Text.assemble(plain(path), (notes, "dim"))
+            table.add_row(clock(video.duration_s), speech, video.language, named)
+    for path, file in failed.items():
+        skipped = Text.assemble(plain(path), (f"  (skipped: {plain(file.reason)})", "yellow"))
+        table.add_row("", "", "", skipped)
+    out().print(table)
+
+
+def show_json(video: StoredVideo, segments: Iterable[StoredSegment], transcript: Transcript) -> None:
+    """A video, its segments and what is said in it, as one object."""
+    line(
+        {
+            **video_record(video),
+            "segments": [
+                {"start_s": round(s.start_s, 3), "end_s": round(s.end_s, 3), "n_frames": s.n_frames}
+                for s in segments
+            ],
+            "utterances": [
+                {
+                    "start_s": round(u.start_s, 3),
+                    "end_s": round(u.end_s, 3),
+                    "text": u.text,
+                    "words": [[round(w.start_s, 3), round(w.end_s, 3), w.text] for w in u.words],
+                }
+                for u in transcript.utterances
+            ],
+        }
+    )
+
+
+def show_table(video: StoredVideo, segments: Iterable[StoredSegment], transcript: Transcript) -> None:
+    """A video, segment by segment."""
+    console = out()
+    for path in video.paths:
+        console.print(Text(plain(path), style="bold"))
+    heard = "speech turned off" if video.asr == "off" else f"heard by Whisper {video.asr}"
+    heard += f", spoken language {video.language}" if video.language else ""
+    facts = [clock(video.duration_s), f"segments: {video.n_segments}", heard, *map(plain, video.notes)]
+    console.print(Text(", ".join(facts), style="dim"))
+    for segment in segments:
+        said = " ".join(u.text for u in transcript.within(segment.start_s, segment.end_s))
+        span = (f"{clock(segment.start_s)}-{clock(segment.end_s)}", "green")
+        console.print(Text.assemble(span, (f"  {segment.n_frames} frames  ", "dim"), plain(said)))
+
+
+def status(
+    counts: Counts, model: Mapping[str, str], settings: Mapping[str, tuple[str, str]], *, as_json: bool
+) -> None:
+    """Counts, sizes, the model, and where each setting came from."""
+    per_hour_mb = counts.size_bytes / 1e6 / (counts.duration_s / 3600) if counts.duration_s else 0.0
+    facts = {
+        "videos": counts.n_videos,
+        "files": counts.n_files - counts.n_failed,
+        "skipped": counts.n_failed,
+        "footage_s": round(counts.duration_s, 1),
+        "speech_s": round(counts.speech_s, 1),
+        "segments": counts.n_segments,
+        "utterances": counts.n_utterances,
+        "size_bytes": counts.size_bytes,
+        "mb_per_hour": round(per_hour_mb, 1),
+        "dead_share": round(counts.dead_share, 3),
+    }
+    if as_json:
+        chosen = {name: {"value": value, "source": source} for name, (value, source) in settings.items()}
+        line({**facts, "model": dict(model), "settings": chosen})
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    rows = {**facts, **{f"model {k}": v for k, v in model.items()}}
+    for name, value in rows.items():
+        table.add_row(Text(name.replace("_", " "), style="dim"), Text(plain(value)))
+    for name, (value, source) in settings.items():
+        told = Text.assemble(plain(value), (f"  ({plain(source)})", "dim"))
+        table.add_row(Text(name.replace("_", " "), style="dim"), told)
+    out().print(table)
+
+
+def weights_table(rows: Iterable[Mapping[str, str]]) -> None:
+    """One line for each set of weights."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("name", "role", "size", "licence", "state", "origin"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(row[str(column.header)])) for column in table.columns))
+    out().print(table)
+
+
+def checks(found: Iterable[Check], versions: Mapping[str, str], *, as_json: bool) -> bool:
+    """Each check as it is made; returns whether all were right."""
+    everything_ok = True
+    for check in found:
+        everything_ok &= check.ok
+        if as_json:
+            line({"check": check.name, "ok": check.ok, "message": check.message, "hint": check.hint})
+            continue
+        mark = ("ok      ", "green") if check.ok else ("wrong   ", "red")
+        said = Text.assemble(mark, f"{check.name}: {plain(check.message)}")
+        out().print(said.append(f"\n        {plain(check.hint)}", "dim") if check.hint else said)
+    if not as_json:
+        out().print(Text("  ".join(f"{name} {version}" for name, version in versions.items()), style="dim"))
+    return everything_ok

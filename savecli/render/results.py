@@ -1,0 +1,82 @@
+"""Moments."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from rich.text import Text
+
+from savecli import datatypes as records
+from savecli.datatypes import Results
+from savecli.plain import plain
+from savecli.render.basics import clock, line, out, warn
+
+MODALITIES = ("seen", "heard", "said")
+
+
+def moment_record(rank: int, moment: records.Moment) -> dict[str, Any]:
+    """A moment as the contract in docs/cli.md has it."""
+    return {
+        "rank": rank,
+        "path": moment.path,
+        "start_s": round(moment.start_s, 3),
+        "end_s": round(moment.end_s, 3),
+        "score": round(moment.score, 4),
+        # What is heard adds nothing until there is an audio branch; the key is part of the contract.
+        "why": {name: round(moment.why.get(name, 0.0), 4) for name in MODALITIES},
+        "snippet": moment.snippet,
+        "best_s": round(moment.best_s, 3),
+        "video_id": moment.video_id,
+        "mounted": moment.mounted,
+    }
+
+
+def results_json(results: Results) -> None:
+    """Moments as JSON lines."""
+    for rank, moment in enumerate(results.moments, 1):
+        line(moment_record(rank, moment))
+
+
+def results_paths(results: Results) -> None:
+    """The path of each video once, best first, as the bytes the file system knows."""
+    for path in dict.fromkeys(moment.path for moment in results.moments):
+        sys.stdout.buffer.write(plain(path).encode() if sys.stdout.isatty() else os.fsencode(path))
+        sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+
+
+def results_table(query: str, results: Results) -> None:
+    """Moments for a person."""
+    console = out()
+    if not results.moments:
+        console.print(Text(f'nothing here matches "{plain(query)}"', style="bold"))
+        if results.nearest:
+            near = results.nearest
+            where = f"{plain(near.path.name)} {clock(near.start_s)}-{clock(near.end_s)}"
+            console.print(
+                Text(f"the nearest is {where}, score {near.score:.2f}; --all shows all", style="dim")
+            )
+        return
+    for rank, moment in enumerate(results.moments, 1):
+        console.print(_moment_text(rank, moment))
+    if not results.exact:
+        warn("looked up in the graph: a near miss may be left out")
+
+
+def _moment_text(rank: int, moment: records.Moment) -> Text:
+    why = "  ".join(
+        f"{name} {moment.why[name]:.2f}" for name in MODALITIES if moment.why.get(name, 0) >= 0.005
+    )
+    text = Text.assemble(
+        (f"{rank:>2}. ", "dim"),
+        (f"{clock(moment.start_s)}-{clock(moment.end_s)}", "bold green"),
+        "  ",
+        (plain(moment.path), "bold"),
+        "" if moment.mounted else ("  (not there now)", "yellow"),
+    )
+    text.append(f"\n    {moment.score:.2f}", "cyan").append(f"  {why}  best at {clock(moment.best_s)}", "dim")
+    if moment.snippet:
+        text.append(f'\n    "{plain(moment.snippet)}"', "italic")
+    return text
