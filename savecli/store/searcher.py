@@ -21,8 +21,8 @@ from savecli.store.views import Views
 SearchKind = Literal["seen", "said"]
 
 GRAPH_MIN_ROWS = 100_000
-"""Below this many rows no graph is asked or built by itself: a new process scans 100,000 rows in .03 s, and takes
-.07 s to check, open and ask a graph over them (benchmarks/RESULTS.md). One that stays gains earlier."""
+"""Below this many rows no graph is asked or built by itself: a new process scans 100,000 rows in .03 s, and
+takes .07 s to check, open and ask a graph over them (benchmarks/RESULTS.md). One that stays gains earlier."""
 
 
 class Searcher:
