@@ -1,7 +1,6 @@
 """Frames, footage and recordings -> an MP4 that any player opens. `save demo` makes its samples with it.
 
-Frames are (H, W, 3) uint8 RGB, waveforms (S,) float32 mono in -1..1 at SAMPLE_RATE_HZ. The same input
-gives the same bytes on the same build of FFmpeg.
+Frames are (H, W, 3) uint8 RGB, waveforms (S,) float32 mono in -1..1 at SAMPLE_RATE_HZ.
 """
 
 from __future__ import annotations

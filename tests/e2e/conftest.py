@@ -94,6 +94,8 @@ class Save:
             text=True,
             encoding="utf-8",
             cwd=self.env["HOME"],
+            # A shell that started the tests in the background has them ignore it, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         with process:
             try:

@@ -86,11 +86,13 @@ def test_rows_behind_the_graph_and_dead_rows(engine, built, samples):
         newest = samples.many(3, 200)
         samples.add(store, C, newest)
         store.unlink(B)
+        n_found = 0
         for query in queries(samples, 20):
             hits = store.nearest("said", query, 10)
             assert not store.last_search_exact
             expected = samples.brute_force([samples.many(1, 800), newest], "said", query)
-            np.testing.assert_allclose([h.score for h in hits], expected[:10], atol=1e-6)
+            n_found += sum(hit.score > expected[9] - 1e-6 for hit in hits)
+        assert n_found >= 0.98 * 20 * 10, "a graph proposes, and may miss; what it proposes is scored exactly"
         store.unlink(A)
         assert len(store.nearest("said", query, 10)) == 10
         assert store.last_search_exact, "most of what the graph covers is dead"
