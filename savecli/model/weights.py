@@ -140,7 +140,7 @@ def bundled_facts(name: str) -> dict[str, str]:
     """
     card = (bundled(name) / "CARD.md").read_text("utf-8")
     rows = (line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("| "))
-    return {row[0]: row[1] for row in rows if len(row) == 2 and set(row[0]) != {"-"}}
+    return {row[0]: row[1] for row in rows if len(row) == 2 and row[0] != "fact"}
 
 
 def _entry(name: str, entry: dict[str, object]) -> Weights:
