@@ -42,6 +42,7 @@ def run(name: str, shared: str) -> bool:
     """Run one section, print it, put it into RESULTS.md; whether it ran through."""
     arguments = SECTIONS[name].format(shared=shared)
     script, *rest = arguments.split(" ")
+    heading = stamp(f"python benchmarks/{arguments}")  # now: the commit may change while it runs
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / script), *rest],
         cwd=ROOT,
@@ -50,7 +51,7 @@ def run(name: str, shared: str) -> bool:
         check=False,
     )
     output = f"```\n{done.stdout.strip()}\n```" if name in FIXED_WIDTH else done.stdout.strip()
-    section = f"{stamp(f'python benchmarks/{arguments}')}\n\n{output}"
+    section = f"{heading}\n\n{output}"
     print(f"\n## {name}\n\n{section}", flush=True)
     if done.returncode == 0:
         RESULTS.write_text(replaced(RESULTS.read_text("utf-8"), name, section), "utf-8")

@@ -5,10 +5,13 @@ import time
 at = {"interpreter": time.monotonic()}
 
 import json  # noqa: E402
+import os  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-import savecli.cli  # noqa: E402, F401
+import savecli.__main__  # noqa: E402, F401
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as savecli.__main__.main does, which is not called here
 
 at["click"] = time.monotonic()
 from savecli import config, pipeline, render, search, store  # noqa: E402, F401
