@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from savecli.store import Store
 
 DONE, NOTHING, EXPECTED = 0, 1, 2
-ASR_CHOICES = ("base", "tiny.en", "openai/base", "openai/tiny.en", "off")
+ASR_PULLED = ("tiny", "small", "medium", "large-v3", "large-v3-turbo")
+ASR_CHOICES = ("base", "tiny.en", "openai/base", "openai/tiny.en", "off", *ASR_PULLED)
 PATH = click.Path(path_type=Path)
 Command = Callable[..., Any]
 
@@ -326,7 +327,7 @@ def _demo(folder: Path, **common: Unpack[Common]) -> None:
 
 @cli.group()
 def model() -> None:
-    """See the models that save uses."""
+    """See the models that save uses, and fetch more."""
 
 
 @model.command("list")
@@ -358,6 +359,24 @@ def model_info(name: str, as_json: bool, **common: Unpack[Common]) -> None:
         render.line(facts)
     else:
         render.facts(facts)
+
+
+@model.command("pull")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@as_json
+@everywhere
+def model_pull(names: tuple[str, ...], as_json: bool, **common: Unpack[Common]) -> None:
+    """Fetch weights that do not come with the install, each file checked by its SHA-256.
+
+    The only command that opens a connection. What is here is left alone, what was interrupted goes on.
+    """
+    from savecli import library, render
+
+    for events in library.pull(names, settings(**common)):
+        if as_json:
+            render.pull_json(events)
+        else:
+            render.pull_table(events, quiet=said("quiet", common["quiet"]))
 
 
 def opened(config: Config, identity: Mapping[str, str] | None = None) -> AbstractContextManager[Store]:

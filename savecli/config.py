@@ -13,7 +13,11 @@ from pathlib import Path
 
 from savecli.errors import ConfigError
 
-ASR_NAMES = ("base", "tiny.en", "openai/base", "openai/tiny.en", "off")
+# Those of the first line come with the install; the rest of Whisper needs `save model pull whisper-NAME`.
+ASR_NAMES = (
+    *("base", "tiny.en", "openai/base", "openai/tiny.en", "off"),
+    *("tiny", "small", "medium", "large-v3", "large-v3-turbo"),
+)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DEFAULTS = {"asr": "base", "language": "", "device": "auto", "offline": "", "stall_s": "60"}
 TRUE = {"1", "true", "yes", "on"}
@@ -30,7 +34,7 @@ class Config:
         asr: one of ASR_NAMES.
         language: ISO 639-1 code of what is spoken; "" lets the transcriber tell.
         device: one of DEVICES.
-        offline: no socket may be opened; nothing opens one today, so it only has to stay true.
+        offline: no socket may be opened; only `save model pull` ever opens one.
         stall_s: how long a file may keep the decoder busy without headway.
         sources: for each setting, where its value came from.
     """

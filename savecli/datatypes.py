@@ -265,6 +265,31 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pulling:
+    """How far the download of one file of the weights `name` is."""
+
+    name: str
+    file: str
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """A file of the weights `name` that is here, every byte as published.
+
+    Attributes:
+        fetched_bytes: of them, those that came over the network this time; 0 where it was here before.
+    """
+
+    name: str
+    file: str
+    path: Path
+    size_bytes: int
+    fetched_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """An index run has looked through the folders.
 

@@ -8,12 +8,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from savecli.config import Config
-from savecli.datatypes import Check
+from savecli.datatypes import Check, Pulled, Pulling
 from savecli.errors import MediaError, SaveError, StoreError, WeightsError
 from savecli.media.scan import whole
 from savecli.store import Store, StoredVideo
+
+if TYPE_CHECKING:
+    from savecli.model.weights import Weights
 
 LOW_DISK_BYTES = 1 << 30
 
@@ -187,7 +191,7 @@ def weights_list(model_dir: Path) -> list[dict[str, str]]:
                 "role": entry.role,
                 "size": _megabytes(entry.size_bytes),
                 "licence": entry.licence,
-                "state": "missing" if _missing(entry.name, model_dir) else "here",
+                "state": _state(entry, model_dir),
                 "origin": entry.origin,
             }
         )
@@ -216,9 +220,42 @@ def weights_info(name: str, model_dir: Path) -> dict[str, str]:
         "packages": ", ".join(entry.packages),
         "state": problem or "every byte as published",
     }
+    if not entry.packages:
+        del facts["packages"]
+        facts["sha256 from"] = entry.digest_source
     for file in entry.files:
         facts[f"sha256 of {file.name}"] = f"{file.sha256} ({file.size_bytes} bytes)"
+        if file.urls:
+            facts[f"published at, {file.name}"] = " ".join(file.urls)
     return facts
+
+
+def pull(names: Sequence[str], config: Config) -> list[Iterator[Pulling | Pulled]]:
+    """For each set of weights a download that starts when it is iterated; all names are looked up before.
+
+    Raises:
+        WeightsError: no weights have one of the names, or they are ours and part of the package. While
+            iterated: as `savecli.model.pull.pull`.
+    """
+    from savecli.model import pull, weights
+
+    for name in names:
+        if name == "save-mini":
+            raise WeightsError("save-mini is part of savecli, nothing to pull", hint="save model list")
+        weights.known(name)
+    return [pull.pull(name, config.model_dir, offline=config.offline) for name in dict.fromkeys(names)]
+
+
+def _state(entry: Weights, model_dir: Path) -> str:
+    from savecli.model import weights
+
+    if entry.packages:
+        return "missing" if _missing(entry.name, model_dir) else "here"
+    # Downloads take gigabytes: a file hashed before is not hashed again for a list.
+    placed = {file: model_dir / entry.name / file.name for file in entry.files}
+    if not all(path.is_file() for path in placed.values()):
+        return f"not pulled ({entry.size_bytes / 1e6:.0f} MB)"
+    return "here" if all(weights.is_right(p, f, model_dir) for f, p in placed.items()) else "damaged"
 
 
 def _missing(name: str, model_dir: Path) -> str:
@@ -227,7 +264,7 @@ def _missing(name: str, model_dir: Path) -> str:
     try:
         weights.verify(name, model_dir)
     except WeightsError as error:
-        return f"{error.message}; {error.hint}"
+        return "; ".join((error.message, *error.hint.splitlines()))
     return ""
 
 

