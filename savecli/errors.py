@@ -9,6 +9,7 @@
     ├── WeightsError     weights that are missing, damaged or of the wrong shape
     ├── StoreError       a store that cannot be opened, locked or trusted
     ├── QueryError       a query that asks for nothing
+    ├── DatasetError     a benchmark whose files are missing or damaged
     └── ConfigError      a setting that makes no sense
 
 Anything else that escapes is a bug, and is shown as one.
@@ -60,6 +61,10 @@ class StoreError(SaveError):
 
 class QueryError(SaveError):
     """A query that asks for nothing."""
+
+
+class DatasetError(SaveError):
+    """A benchmark whose files are missing or damaged."""
 
 
 class ConfigError(SaveError):

@@ -26,6 +26,8 @@ OWNERS = {
     "av": ["media/decode/*", "media/encode.py"],
     "click": ["cli.py", "__main__.py"],
     "ctranslate2": ["speech/*"],
+    "ctypes": ["media/speak.py"],
+    "espeakng_loader": ["media/speak.py"],
     "faster_whisper": ["speech/*"],
     "filelock": ["store/lock.py", "model/pull.py"],
     "hnswlib": ["store/graph.py"],

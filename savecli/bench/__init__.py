@@ -1,0 +1,1 @@
+"""Benchmarks: their files as records, and recall from a similarity matrix."""
