@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+RESAMPLERS = ("swscale", "pillow")
+
 
 def _check(ok: bool, what: str) -> None:
     if not ok:
@@ -121,6 +123,7 @@ class MediaSpec:
         size_px: ... and its centre cropped to this many pixels square.
         sample_rate_hz: of the waveform.
         window_s: length of a full segment.
+        resampler: whose bicubic made the pictures that the weights know, "swscale" or "pillow".
     """
 
     n_frames: int = 12
@@ -128,6 +131,10 @@ class MediaSpec:
     size_px: int = 224
     sample_rate_hz: int = 16_000
     window_s: float = 12.0
+    resampler: str = "swscale"
+
+    def __post_init__(self) -> None:
+        _check(self.resampler in RESAMPLERS, f"no such resampler: {self.resampler}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)

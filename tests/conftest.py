@@ -61,6 +61,14 @@ def shared_media() -> Path:
     return SHARED / "media"
 
 
+@pytest.fixture(scope="session")
+def parity() -> Path:
+    """What SAVE's reference computes, as numbers; absent outside our own workplace."""
+    if not (SHARED / "parity").is_dir():
+        pytest.skip("needs ../shared/parity: the reference's numbers")
+    return SHARED / "parity"
+
+
 class FakeEncoder:
     """Sees and reads colours: red, green and blue are the first three axes, anything else is the last."""
 

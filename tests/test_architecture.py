@@ -23,6 +23,7 @@ NAMES = [source.relative_to(PACKAGE).as_posix() for source in SOURCES]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 OWNERS = {
+    "PIL": ["media/decode/picture.py"],
     "av": ["media/decode/*", "media/encode.py"],
     "click": ["cli.py", "__main__.py"],
     "ctranslate2": ["speech/*"],
@@ -31,7 +32,9 @@ OWNERS = {
     "faster_whisper": ["speech/*"],
     "filelock": ["store/lock.py", "model/pull.py"],
     "hnswlib": ["store/graph.py"],
+    "open_clip": ["model/*"],
     "platformdirs": ["config.py"],
+    "regex": ["model/inputs.py"],
     "rich": ["render/*"],
     "sqlite3": ["store/catalog.py"],
     "subprocess": ["media/worker.py"],
@@ -40,7 +43,8 @@ OWNERS = {
     "usearch": ["store/graph.py"],
     "whisper": ["speech/*"],
 }
-LAZY = {"torch": ["speech/*"]}  # of an owner that most runs do without
+# Of an owner that most runs do without.
+LAZY = {"PIL": ["media/*"], "open_clip": ["model/*"], "torch": ["speech/*"]}
 # The shell asks whether to raise; the decoder's process sets what BLAS reads.
 ENVIRONMENT = ["config.py", "__main__.py", "media/serve.py"]
 NETWORK = re.compile(r"(import|from) (aiohttp|ftplib|http|httpx|requests|smtplib|urllib\.request|urllib3)\b")

@@ -42,3 +42,23 @@ def frame_times(segment: Segment, n_frames: int, *, window_s: float) -> tuple[fl
     if n_frames < 1 or not window_s > 0:
         raise ValueError(f"no {n_frames} frames in a window of {window_s} s")
     return tuple(segment.length_s * (2 * i + 1) / (2 * n_frames) for i in range(n_frames))
+
+
+def sampled_frames(n_frames: int, fps: float, max_frames: int) -> tuple[int, ...]:
+    """The numbers of the frames that SAVE was trained on, of a file that claims `n_frames` at `fps`.
+
+    Every ``int(fps)``-th frame, so at 29.97 a little more than one in a second; where those are more than
+    `max_frames`, as many of them, evenly spread from first to last. Source: SAVE, supplementary
+    preprocessing (docs/save.md).
+
+    Raises:
+        ValueError: less than one frame a second (SAVE has no answer to that), or no frame wanted.
+    """
+    if not (1 <= fps < math.inf and max_frames >= 1):
+        raise ValueError(f"no {max_frames} frames at {fps} a second")
+    shown = range(0, n_frames, int(fps))
+    if len(shown) <= max_frames or max_frames == 1:
+        return tuple(shown[:max_frames])
+    # In floats and in this order, as numpy's linspace has it: some whole numbers come out just below.
+    pace = (len(shown) - 1) / (max_frames - 1)
+    return (*(shown[int(i * pace)] for i in range(max_frames - 1)), shown[-1])

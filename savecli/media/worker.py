@@ -74,13 +74,19 @@ class Decoder:
         return cast(Timeline, next(self._run(Tally(), "probe", path, max_pixels=max_pixels)))
 
     def frames(
-        self, timeline: Timeline, times_s: Sequence[float], *, resize_px: int, size_px: int
+        self,
+        timeline: Timeline,
+        times_s: Sequence[float],
+        *,
+        resize_px: int,
+        size_px: int,
+        resampler: str = "swscale",
+        exact: bool = False,
     ) -> FrameStream:
         """See `savecli.media.decode.frames`; errors are raised while iterating."""
         tally, times_s = Tally(), tuple(float(time_s) for time_s in times_s)
-        return FrameStream(
-            self._run(tally, "frames", timeline, times_s, resize_px=resize_px, size_px=size_px), tally
-        )
+        options = {"resize_px": resize_px, "size_px": size_px, "resampler": resampler, "exact": exact}
+        return FrameStream(self._run(tally, "frames", timeline, times_s, **options), tally)
 
     def waveform(
         self, timeline: Timeline, *, sample_rate_hz: int = 16_000, block_s: float = 10.0

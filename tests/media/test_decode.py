@@ -9,6 +9,7 @@ import pytest
 from savecli.errors import MediaError
 from savecli.media.decode import frames, probe
 from savecli.media.decode.container import _OPTIONS
+from savecli.media.decode.picture import Scaler
 
 SIZES = {"resize_px": 64, "size_px": 56}
 
@@ -74,6 +75,19 @@ def test_pictures_match_plain_decoding(shared_media: Path) -> None:
         assert np.abs(frame.image - expected).mean() < 1.5
 
 
+def test_exact_pictures_are_those_of_plain_decoding(shared_media: Path) -> None:
+    truth = dict(sequential(shared_media / "s21.mp4"))
+    timeline = probe(shared_media / "s21.mp4")
+    times_s = [0.3 * i for i in range(20)]
+    rough, true = ([*frames(timeline, times_s, **SIZES, exact=exact)] for exact in (False, True))
+    scaler = Scaler(**SIZES, pixel_aspect=None)
+    for frame in true:
+        plain = truth[min(truth, key=lambda t: abs(t - frame.time_s))]
+        assert np.array_equal(frame.image, scaler(plain))
+    assert [f.time_s for f in rough] == [f.time_s for f in true]
+    assert any(not np.array_equal(a.image, b.image) for a, b in zip(rough, true, strict=True))
+
+
 @pytest.mark.parametrize(("name", "turns"), [("s06.mp4", 2), ("s30.mp4", 3)])
 def test_rotation(shared_media: Path, name: str, turns: int) -> None:
     stored = sequential(shared_media / name)[0][1]
@@ -108,6 +122,16 @@ def test_key_frames_alone(make_video) -> None:
     assert len(list(stream)) >= 9
     assert stream.n_decoded <= 10
     assert stream.n_bad_packets == 0
+
+
+def test_exact_is_no_neighbouring_key_frame(make_video) -> None:
+    timeline = probe(make_video(times_s=[i / 25 for i in range(250)], key_every=25))
+    targets = [i + 0.5 for i in range(10)]
+    stream = frames(timeline, targets, **SIZES, exact=True)
+    shown = [(f.index, f.time_s) for f in stream]
+    assert [index for index, _ in shown] == list(range(10))
+    assert [time_s for _, time_s in shown] == pytest.approx([t - 0.02 for t in targets], abs=0.001)
+    assert stream.n_decoded < 160
 
 
 def test_jumps_skip_what_nobody_asked_for(make_video) -> None:

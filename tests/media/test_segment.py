@@ -1,12 +1,14 @@
 import itertools
+import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from savecli.datatypes import Segment
-from savecli.media.segment import frame_times, segments
+from savecli.media.segment import frame_times, sampled_frames, segments
 
 LENGTHS = st.floats(min_value=5e-324, max_value=2e5, allow_nan=False)
 WINDOWS = st.floats(min_value=0.5, max_value=100)
@@ -66,3 +68,46 @@ def test_one_frame_a_second() -> None:
 def test_no_segments_of_nonsense(duration_s: float) -> None:
     with pytest.raises(ValueError, match="no segments"):
         segments(duration_s)
+
+
+def test_golden_frames(parity: Path) -> None:
+    facts = json.loads((parity / "frames.json").read_text("utf-8"))
+    assert set(facts) == {"sampling", "linspace12", "linspace32", "note"}
+    for case in facts["sampling"]:
+        n_frames, fps = case["n_frames"], case["fps"]
+        if case.get("error"):
+            with pytest.raises(ValueError, match="a second"):
+                sampled_frames(n_frames, fps, 12)
+            continue
+        taken = sampled_frames(n_frames, fps, case.get("max_frames", 12))
+        assert list(taken) == case["taken"], case
+        assert len(taken) == case["video_mask_ones"]
+        candidates = sampled_frames(n_frames, fps, n_frames + 1)
+        assert len(candidates) == case["n_candidates"]
+        if "candidates" in case:
+            assert list(candidates) == case["candidates"]
+        else:
+            first, last = case["candidates_first_last"]
+            assert [list(candidates[: len(first)]), list(candidates[-len(last) :])] == [first, last]
+    for n_wanted in (12, 32):
+        for n_shown, positions in facts[f"linspace{n_wanted}"].items():
+            assert list(sampled_frames(int(n_shown), 1.0, n_wanted)) == positions
+
+
+@given(st.integers(-5, 10**6), st.floats(1, 1000), st.integers(1, 64))
+def test_sampled_frames_are_spread_over_all(n_frames: int, fps: float, max_frames: int) -> None:
+    taken = sampled_frames(n_frames, fps, max_frames)
+    n_shown = len(range(0, n_frames, int(fps)))
+    assert len(taken) == min(n_shown, max_frames)
+    assert all(a < b for a, b in itertools.pairwise(taken))
+    assert all(frame % int(fps) == 0 and 0 <= frame < n_frames for frame in taken)
+    if len(taken) > 1:
+        assert (taken[0], taken[-1]) == (0, (n_shown - 1) * int(fps))
+
+
+@pytest.mark.parametrize(
+    ("fps", "max_frames"), [(0.99, 12), (0, 12), (-1, 12), (math.nan, 12), (math.inf, 12), (25, 0)]
+)
+def test_no_frames_of_nonsense(fps: float, max_frames: int) -> None:
+    with pytest.raises(ValueError, match="a second"):
+        sampled_frames(100, fps, max_frames)

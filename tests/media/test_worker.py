@@ -4,11 +4,13 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from savecli.errors import MediaError, MediaTimeout
+from savecli.media.decode import frames
 from savecli.media.scan import Found, scan
 from savecli.media.worker import Decoder
 
@@ -101,6 +103,17 @@ def test_the_next_call_works_after_leaving_one(make_video, decoder: Decoder) -> 
     next(closed)
     closed.close()
     assert decoder.probe(timeline.path) == timeline
+
+
+def test_options_reach_the_child(shared_media: Path, decoder: Decoder) -> None:
+    timeline = decoder.probe(shared_media / "s21.mp4")
+    times_s, seen = [0.3 * i for i in range(20)], []
+    for options in ({"exact": True}, {"resampler": "pillow"}, {}):
+        ours = decoder.frames(timeline, times_s, **SIZES, **options)
+        direct = frames(timeline, times_s, **SIZES, **options)
+        seen.append([f.image.tobytes() for f in ours])
+        assert seen[-1] == [f.image.tobytes() for f in direct]
+    assert all(a != b for a, b in combinations(seen, 2))
 
 
 def child_of(decoder: Decoder) -> int:

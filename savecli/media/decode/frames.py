@@ -7,9 +7,10 @@ the key frame before the next time asked for; and plain forward, where the clock
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -42,43 +43,56 @@ def frames(
     *,
     resize_px: int,
     size_px: int,
+    resampler: str = "swscale",
+    exact: bool = False,
     max_pixels: int = MAX_PIXELS,
     tally: Tally | None = None,
 ) -> FrameStream:
     """The frame shown at each of `times_s`: the last that starts at or before it, or else the first of all.
 
     Each decoded frame is given at most once: of several times that fall on one frame, the first is answered.
-    Where key frames lie at most 1.5 times the spacing of `times_s` apart, the nearest key frame stands in.
+    Where key frames lie at most 1.5 times the spacing of `times_s` apart, the nearest key frame stands in,
+    and pictures that no other refers to are not smoothed at the edges of their blocks.
 
     Args:
         timeline: from `probe`, of the same file.
         times_s: increasing.
         resize_px: the picture's shorter side is scaled to this, upright and with square pixels ...
         size_px: ... and its centre cropped to this many pixels square.
+        resampler: "swscale" or "pillow", see `Scaler`.
+        exact: neither of the two short cuts; slower.
         max_pixels: pictures that turn out larger are lost.
         tally: told how far the decoding is.
 
     Raises:
         MediaError: while iterating, if the file cannot be opened any more.
-        ValueError: times that are not sorted.
+        ValueError: times that are not sorted; while iterating, what `Scaler` does not take.
     """
     if any(later < earlier for earlier, later in pairwise(times_s)):
         raise ValueError("times_s must increase")
     tally = Tally() if tally is None else tally
-    return FrameStream(_images(timeline, times_s, (resize_px, size_px), max_pixels, tally), tally)
+    scaler = partial(Scaler, resize_px=resize_px, size_px=size_px, resampler=resampler)
+    options = {"max_pixels": str(max_pixels), "skip_loop_filter": "default" if exact else "noref"}
+    ways = _ways(timeline, times_s, exact=exact)
+    return FrameStream(_images(timeline, times_s, scaler, ways, options, tally), tally)
 
 
 def _images(
-    timeline: Timeline, times_s: Sequence[float], sizes_px: tuple[int, int], max_pixels: int, tally: Tally
+    timeline: Timeline,
+    times_s: Sequence[float],
+    make_scaler: Callable[..., Scaler],
+    ways: Sequence[str],
+    options: dict[str, str],
+    tally: Tally,
 ) -> Iterator[Frame]:
     if timeline.video is None or not times_s:
         return
     search = _Search(times_s)
-    for way in _ways(timeline, times_s):
+    for way in ways:
         with opened(timeline.path) as container:
-            reader = _Reader(container, timeline, timeline.video, max_pixels, tally)
+            reader = _Reader(container, timeline, timeline.video, options, tally)
             aspect: Fraction | None = reader.stream.sample_aspect_ratio
-            scaler = Scaler(resize_px=sizes_px[0], size_px=sizes_px[1], pixel_aspect=aspect)
+            scaler = make_scaler(pixel_aspect=aspect)
             shown = reader.key_frames(times_s) if way == "keys" else search.among(reader, jump=way == "jump")
             n_given = 0
             try:
@@ -91,10 +105,12 @@ def _images(
                 return
 
 
-def _ways(timeline: Timeline, times_s: Sequence[float]) -> tuple[str, ...]:
+def _ways(timeline: Timeline, times_s: Sequence[float], *, exact: bool) -> tuple[str, ...]:
     """What to try, in this order, until one of them works."""
     if timeline.video is None or timeline.video.shifts or not timeline.key_frame_times_s:
         return ("forward",)
+    if exact:
+        return ("jump", "forward")
     spacing_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
     marks = (timeline.video.start_s, *timeline.key_frame_times_s, timeline.video.end_s)
     gap_s = max(later - earlier for earlier, later in pairwise(marks))
@@ -105,7 +121,12 @@ class _Reader:
     """Decoded pictures of one stream with their times, in the order they are shown."""
 
     def __init__(
-        self, container: InputContainer, timeline: Timeline, track: Track, max_pixels: int, tally: Tally
+        self,
+        container: InputContainer,
+        timeline: Timeline,
+        track: Track,
+        options: dict[str, str],
+        tally: Tally,
     ) -> None:
         self.stream: VideoStream = container.streams[track.index]  # type: ignore[assignment]
         self._container = container
@@ -120,7 +141,7 @@ class _Reader:
         keep_only(container, {track.index})
         # One thread: the caller's own work fills the other cores, and two cost 15 % more time in sum.
         self.stream.thread_count = 1
-        self.stream.codec_context.options = {"max_pixels": str(max_pixels), "skip_loop_filter": "noref"}
+        self.stream.codec_context.options = options
 
     def __iter__(self) -> Iterator[tuple[float, VideoFrame]]:
         for packet in mended(packets(self._container, (self.stream,), self._tally), self._track):
