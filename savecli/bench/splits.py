@@ -64,8 +64,7 @@ def dataset(
     """Clips of all splits; ids listed twice go to test before val, and to val before train.
 
     Raises:
-        DatasetError: where no clip of train and test has captions, or none has a file.
-        ConfigError: where more videos are to be held out than there are.
+        DatasetError: where no clip has captions, none has a file, or nothing would stay to train on.
     """
     test = set(found.test)
     val = [video_id for video_id in found.val if video_id not in test]
