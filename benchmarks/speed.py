@@ -23,7 +23,7 @@ from pathlib import Path
 from report import INSTALLED, SAVE, spread, table
 
 from savecli import config, pipeline
-from savecli.datatypes import Summary
+from savecli.events import Summary
 from savecli.index import Options, index
 from savecli.store import Store
 

@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from savecli.datatypes import Event, Indexed, Moved, Planned, Skipped, Summary, Unchanged, Video
+from savecli.datatypes import Video
 from savecli.errors import MediaError
+from savecli.events import Event, Indexed, Moved, Planned, Skipped, Summary, Unchanged
 from savecli.media.scan import Found, Unreadable, fingerprint, scan
 from savecli.pipeline import Pipeline, Processed
 from savecli.store import Store, StoredVideo

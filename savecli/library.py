@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from savecli.config import Config
-from savecli.datatypes import Check, Pulled, Pulling
+from savecli.datatypes import Check
 from savecli.errors import MediaError, SaveError, StoreError, WeightsError
+from savecli.events import Pulled, Pulling
 from savecli.media.scan import whole
 from savecli.store import Store, StoredVideo
 

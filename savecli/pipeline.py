@@ -22,12 +22,12 @@ from savecli.datatypes import (
     Embedding,
     Media,
     MediaSpec,
-    Progress,
     Segment,
     Transcript,
     WaveformBlock,
 )
 from savecli.errors import MediaError
+from savecli.events import Progress
 from savecli.media.footage import Frame, Timeline
 from savecli.media.segment import frame_times, segments
 from savecli.media.worker import Decoder

@@ -25,7 +25,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 OWNERS = {
     "PIL": ["media/decode/picture.py"],
     "av": ["media/decode/*", "media/encode.py"],
-    "click": ["cli.py", "__main__.py"],
+    "click": ["cli/*", "__main__.py"],
     "ctranslate2": ["speech/*"],
     "ctypes": ["media/speak.py"],
     "espeakng_loader": ["media/speak.py"],

@@ -157,6 +157,6 @@ def test_every_setting_names_its_source(home):
 
 
 def test_the_shell_offers_what_the_settings_allow():
-    from savecli.cli import ASR_CHOICES
+    from savecli.cli.common import ASR_CHOICES
 
     assert set(ASR_CHOICES) == set(config.ASR_NAMES)

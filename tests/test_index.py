@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from savecli.datatypes import Indexed, Moved, Planned, Progress, Skipped, Summary, Unchanged, Utterance
+from savecli.datatypes import Utterance
 from savecli.errors import SpeechError, StoreError, WeightsError
+from savecli.events import Indexed, Moved, Planned, Progress, Skipped, Summary, Unchanged
 from savecli.index import Options, index
 from savecli.pipeline import Pipeline
 from savecli.search import search

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from savecli.datatypes import Progress, Utterance
+from savecli.datatypes import Utterance
 from savecli.errors import MediaError, WeightsError
+from savecli.events import Progress
 from savecli.pipeline import Pipeline
 
 SAID = Utterance(start_s=2.5, end_s=3.5, text="green")

@@ -14,21 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savecli import render
-from savecli.datatypes import (
-    Check,
-    Indexed,
-    Moment,
-    Moved,
-    Planned,
-    Progress,
-    Results,
-    Skipped,
-    Summary,
-    Transcript,
-    Unchanged,
-    Utterance,
-    Word,
-)
+from savecli.datatypes import Check, Moment, Results, Transcript, Utterance, Word
+from savecli.events import Indexed, Moved, Planned, Progress, Skipped, Summary, Unchanged
 from savecli.plain import plain
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
 

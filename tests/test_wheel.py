@@ -41,7 +41,7 @@ def names(wheel):
 @pytest.mark.parametrize(
     "name",
     [
-        "savecli/cli.py",
+        "savecli/cli/__init__.py",
         "savecli/model/manifest.json",
         "savecli/weights/save-mini/model.json",
         "savecli/weights/save-mini/concepts.safetensors",

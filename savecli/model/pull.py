@@ -26,8 +26,8 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from savecli.datatypes import Pulled, Pulling
 from savecli.errors import WeightsError
+from savecli.events import Pulled, Pulling
 from savecli.model.weights import Weights, WeightsFile, is_right, known, locate, matches, vouch
 
 BLOCK_BYTES = 1 << 18

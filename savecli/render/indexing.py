@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from savecli import datatypes as records
+from savecli import events as records
 from savecli.plain import plain
 from savecli.render.basics import clock, line, out, warn
 

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.progress import TransferSpeedColumn as SpeedColumn
 from rich.text import Text
 
-from savecli.datatypes import Pulled, Pulling
+from savecli.events import Pulled, Pulling
 from savecli.plain import plain
 from savecli.render.basics import line, out
 

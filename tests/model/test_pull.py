@@ -19,8 +19,8 @@ import pytest
 
 from savecli import library
 from savecli.config import Config
-from savecli.datatypes import Pulled, Pulling
 from savecli.errors import WeightsError
+from savecli.events import Pulled, Pulling
 from savecli.model import pull, weights
 from savecli.render import pull_json, pull_table
 

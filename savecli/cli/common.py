@@ -1,0 +1,110 @@
+"""What the commands share: exit codes, options, settings, and ways to the store and the model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+import click
+
+if TYPE_CHECKING:
+    from savecli.config import Config
+    from savecli.pipeline import Pipeline
+    from savecli.store import Store
+
+DONE, NOTHING, EXPECTED = 0, 1, 2
+ASR_PULLED = ("tiny", "small", "medium", "large-v3", "large-v3-turbo")
+ASR_CHOICES = ("base", "tiny.en", "openai/base", "openai/tiny.en", "off", *ASR_PULLED)
+PATH = click.Path(path_type=Path)
+Command = Callable[..., Any]
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line on stdout, nothing else."
+)
+
+
+class Common(TypedDict, total=False):
+    """Options that many commands share; None where one was not given."""
+
+    home: Path | None
+    offline: bool | None
+    verbose: bool | None
+    quiet: bool | None
+    asr: str | None
+    language: str | None
+    device: str | None
+
+
+def everywhere(command: Command) -> Command:
+    """Options that stand before or after a command's name."""
+    options = (
+        click.option("--home", type=PATH, help="Folder of the store and its settings.  [env: SAVE_HOME]"),
+        click.option(
+            "--offline", is_flag=True, default=None, help="Open no socket at all.  [env: SAVE_OFFLINE]"
+        ),
+        click.option("-v", "--verbose", is_flag=True, default=None, help="Say more."),
+        click.option("-q", "--quiet", is_flag=True, default=None, help="Say less."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def settings(**given: Unpack[Common]) -> Config:
+    """The settings of this run, with the options before the command's name."""
+    from savecli import config
+
+    before = click.get_current_context().find_root().params
+    return config.load(
+        home=given.get("home") or before.get("home"),
+        offline=given.get("offline") or before.get("offline"),
+        asr=given.get("asr"),
+        language=given.get("language"),
+        device=given.get("device"),
+    )
+
+
+def said(name: Literal["verbose", "quiet"], value: bool | None) -> bool:
+    """Whether -v or -q was given, before or after the command's name."""
+    return bool(value or click.get_current_context().find_root().params.get(name))
+
+
+class ReaderLeftError(Exception):
+    """Whoever reads our output has seen enough. click itself would call that a failure."""
+
+
+class Shell(click.Group):
+    """The group of all commands."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - whatever the command returns
+        """Runs a command; what it has printed is out when this returns."""
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderLeftError from error
+        return code
+
+
+def opened(config: Config, identity: Mapping[str, str] | None = None) -> AbstractContextManager[Store]:
+    """The store, open for reading."""
+    from savecli.store import Store
+
+    return Store.open(config.store_dir, identity=identity, mode="read")
+
+
+def identity(config: Config) -> Mapping[str, str]:
+    """What makes the embeddings, known without loading what sees."""
+    from savecli.pipeline import make_encoder
+
+    return make_encoder(config).identity
+
+
+def pipelines(config: Config) -> Callable[[], AbstractContextManager[Pipeline]]:
+    """A pipeline when one is needed."""
+    from savecli.pipeline import open_pipeline
+
+    return lambda: open_pipeline(config)

@@ -1,0 +1,172 @@
+"""Commands of every day: index, search, and what is in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Unpack
+
+import click
+
+from savecli.cli.common import (
+    ASR_CHOICES,
+    DONE,
+    NOTHING,
+    PATH,
+    Common,
+    as_json,
+    everywhere,
+    identity,
+    opened,
+    pipelines,
+    said,
+    settings,
+)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", help="Leave out names or whole paths like this; repeat it."
+)
+@click.option("--force", is_flag=True, help="Read everything again, also files that failed before.")
+@click.option("--asr", type=click.Choice(ASR_CHOICES), help="What listens.  [default: base]")
+@click.option("--language", metavar="CODE", help="What is spoken, as in en or de.  [default: it is detected]")
+@click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), help="What computes.  [default: auto]"
+)
+@as_json
+@everywhere
+def index(
+    paths: tuple[Path, ...], exclude: tuple[str, ...], force: bool, as_json: bool, **common: Unpack[Common]
+) -> int:
+    """Add or refresh folders and files.
+
+    What is in the store and unchanged on disk is left alone, so the same command brings a library up to date;
+    an interrupted run goes on where it stopped. Exit code 1 if files were skipped.
+    """
+    config = settings(**common)
+    from savecli import render
+    from savecli.index import Options
+    from savecli.index import index as run
+    from savecli.store import Store
+
+    options = Options(paths=paths, exclude=exclude, force=force, asr=config.asr)
+    with Store.open(config.store_dir, identity=identity(config), mode="write") as store:
+        events = run(options, store, pipelines(config))
+        if as_json:
+            summary = render.index_json(events)
+        else:
+            quiet, verbose = said("quiet", common["quiet"]), said("verbose", common["verbose"])
+            summary = render.index_table(events, quiet=quiet, verbose=verbose)
+    return NOTHING if summary.n_skipped else DONE
+
+
+@click.command()
+@click.argument("query")
+@click.option(
+    "-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many moments."
+)
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), help="Lowest score shown.  [default: the model's own]"
+)
+@click.option(
+    "--all", "show_all", is_flag=True, help="Show the nearest, however far; the same as --threshold 0."
+)
+@click.option("-f", "--paths", "only_paths", is_flag=True, help="Only the path of each video, for pipes.")
+@as_json
+@everywhere
+def search(
+    query: str,
+    top_k: int,
+    threshold: float | None,
+    show_all: bool,
+    only_paths: bool,
+    as_json: bool,
+    **common: Unpack[Common],
+) -> int:
+    """Find the moments that a text describes, by what is seen and what is said there.
+
+    Each comes with its reason: how much what is seen and what is said there add to its score. Exit code 1 if
+    nothing matches.
+    """
+    config = settings(**common)
+    from savecli import render
+    from savecli.pipeline import make_encoder
+    from savecli.search import search as run
+
+    encoder = make_encoder(config)
+    with opened(config, encoder.identity) as store:
+        results = run(query, store, encoder, top_k=top_k, threshold=0.0 if show_all else threshold)
+    if as_json:
+        render.results_json(results)
+    elif only_paths:
+        render.results_paths(results)
+    else:
+        render.results_table(query, results)
+    return DONE if results.moments else NOTHING
+
+
+@click.command()
+@click.argument("video", type=PATH)
+@as_json
+@everywhere
+def show(video: Path, as_json: bool, **common: Unpack[Common]) -> None:
+    """Show what the store keeps of one video: its segments, and what is said in them."""
+    from savecli import library, render
+
+    with opened(settings(**common)) as store:
+        stored = library.find(store, video)
+        render_as = render.show_json if as_json else render.show_table
+        render_as(stored, store.stored_segments(stored.video_id), store.transcript(stored.video_id))
+
+
+@click.command("list")
+@as_json
+@everywhere
+def list_(as_json: bool, **common: Unpack[Common]) -> None:
+    """List the videos in the store, and the files that could not be indexed."""
+    from savecli import render
+
+    with opened(settings(**common)) as store:
+        videos = store.videos()
+        failed = {path: file for path, file in store.known().items() if file.reason is not None}
+    if not as_json:
+        render.list_table(videos, failed)
+        return
+    for video in videos:
+        render.line(render.video_record(video))
+    for path, file in failed.items():
+        render.line({"path": path, "skipped": file.reason, "hint": file.hint, "attempts": file.attempts})
+
+
+@click.command()
+@as_json
+@everywhere
+def status(as_json: bool, **common: Unpack[Common]) -> None:
+    """Show counts, sizes, the model, and where each setting came from."""
+    from savecli import render
+
+    config = settings(**common)
+    chosen = {name: (str(getattr(config, name)), source) for name, source in config.sources.items()}
+    with opened(config) as store:
+        render.status(store.counts(), store.identity, chosen, as_json=as_json)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
+@as_json
+@everywhere
+def forget(paths: tuple[Path, ...], as_json: bool, **common: Unpack[Common]) -> None:
+    """Remove videos, or all videos below a folder, from the store; never from disk."""
+    from savecli import library, render
+    from savecli.store import Store
+
+    with Store.open(settings(**common).store_dir, identity=None, mode="write") as store:
+        n_forgotten = library.forget(store, paths)
+    if as_json:
+        render.line({"n_forgotten": n_forgotten})
+    else:
+        render.say(f"{n_forgotten} files forgotten; they are still on disk")
+
+
+COMMANDS = (index, search, show, list_, status, forget)

@@ -1,0 +1,95 @@
+"""Commands that keep a store and an install well, and show that they are."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Unpack
+
+import click
+
+from savecli.cli.common import (
+    DONE,
+    EXPECTED,
+    PATH,
+    Common,
+    as_json,
+    everywhere,
+    identity,
+    pipelines,
+    settings,
+)
+from savecli.errors import ConfigError
+
+
+@click.command()
+@click.option("--engine", type=click.Choice(("usearch", "hnswlib")), default="usearch", show_default=True)
+@everywhere
+def rebuild(engine: str, **common: Unpack[Common]) -> None:
+    """Drop what forgotten videos left behind, and build the search graphs anew."""
+    from savecli import library, render
+    from savecli.store import Store
+
+    with Store.open(settings(**common).store_dir, identity=None, mode="write") as store:
+        with render.busy("rebuilding"):
+            library.rebuild(store, engine)
+        n_graphs = len(store.graphs())
+    render.say(f"rebuilt, with {n_graphs} graphs on {engine}")
+
+
+@click.command()
+@as_json
+@everywhere
+def doctor(as_json: bool, **common: Unpack[Common]) -> int:
+    """Check that this machine can do the job, and say what to do where it cannot."""
+    from savecli import library, render
+
+    config = settings(**common)
+    everything_ok = render.checks(library.doctor(config), library.versions(), as_json=as_json)
+    return DONE if everything_ok else EXPECTED
+
+
+@click.command()
+@click.option(
+    "--keep", type=PATH, metavar="DIR", help="Keep the sample videos and their store in this new folder."
+)
+@everywhere
+def demo(keep: Path | None, **common: Unpack[Common]) -> None:
+    """Index a few sample videos in a throw-away store and run three searches on them."""
+    from savecli import render
+
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="save-demo-") as folder:
+            _demo(Path(folder), **common)
+        return
+    if keep.exists():
+        raise ConfigError(f"{keep} exists already", hint="name a folder that does not")
+    _demo(keep.absolute(), **common)
+    render.say(f"\nkept: save search --home '{keep / 'home'}' QUERY")
+
+
+def _demo(folder: Path, **common: Unpack[Common]) -> None:
+    from savecli import render
+    from savecli.demo import QUERIES, make_samples
+    from savecli.index import Options
+    from savecli.index import index as run_index
+    from savecli.pipeline import make_encoder
+    from savecli.search import search as run_search
+    from savecli.store import Store
+
+    common["home"] = folder / "home"
+    config = settings(**common)
+    videos = folder / "videos"
+    with render.busy("making sample videos"):
+        make_samples(videos)
+    render.say(f"$ save index {videos}")
+    options = Options(paths=(videos,), asr=config.asr)
+    with Store.open(config.store_dir, identity=identity(config), mode="write") as store:
+        render.index_table(run_index(options, store, pipelines(config)))
+        encoder = make_encoder(config)
+        for query in QUERIES:
+            render.say(f'\n$ save search -k 3 "{query.text}"')
+            render.results_table(query.text, run_search(query.text, store, encoder, top_k=3))
+
+
+COMMANDS = (rebuild, doctor, demo)
