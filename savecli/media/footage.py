@@ -54,6 +54,8 @@ class Timeline:
         video: the best picture stream, or None.
         audio: all sound streams with packets, the best first.
         width, height: px, as the header says, before rotation and pixel aspect; 0 without pictures.
+        fps: pictures a second, as the demuxer has it: their average, or else its guess; 0 without pictures,
+            or where it knows neither.
         key_frame_times_s: increasing.
         n_bad_packets: packets that could not even be read.
     """
@@ -69,6 +71,7 @@ class Timeline:
     claimed_s: float = 0.0
     key_frame_times_s: tuple[float, ...] = ()
     n_bad_packets: int = 0
+    fps: float = 0.0
 
     @property
     def has_video(self) -> bool:
@@ -84,6 +87,11 @@ class Timeline:
     def video_end_s(self) -> float:
         """When the last picture ends; 0 without pictures."""
         return self.video.end_s if self.video else 0.0
+
+    @property
+    def n_frames(self) -> int:
+        """Pictures there should be, by their length and `fps`; at least 1, or 0 without a picture stream."""
+        return max(1, round((self.video.end_s - self.video.start_s) * self.fps)) if self.video else 0
 
     @property
     def video_index(self) -> int | None:

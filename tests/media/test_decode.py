@@ -110,6 +110,28 @@ def test_late_start_is_time_zero(shared_media: Path) -> None:
     assert [f.time_s for f in frames(timeline, [0, 2.0], **SIZES)] == pytest.approx([0, 2.0], abs=0.041)
 
 
+@pytest.mark.parametrize(
+    ("name", "fps", "n_frames"),
+    [
+        ("s02.webm", 30000 / 1001, 150),  # its header counts no frames
+        ("s08.mp4", 12.5, 377),
+        ("s14.mpg", 25, 75),
+        ("s18.avi", 30, 496),
+        ("s26.mp4", 3628800 / 502589, 63),  # every picture as long as it likes
+        ("s31.mp4", 0, 0),  # sound alone
+    ],
+)
+def test_how_many_pictures_in_a_second(shared_media: Path, name: str, fps: float, n_frames: int) -> None:
+    timeline = probe(shared_media / name)
+    assert timeline.fps == pytest.approx(fps)
+    assert timeline.n_frames == n_frames
+
+
+def test_one_picture_is_a_frame(make_video) -> None:
+    assert probe(make_video(times_s=(0.0,))).n_frames == 1
+    assert probe(make_video("two.mkv", times_s=(0.0, 0.04))).n_frames == 2
+
+
 def test_each_frame_once(make_video) -> None:
     timeline = probe(make_video(times_s=(0.0, 1.0, 2.0, 10.0), key_every=100))
     got = list(frames(timeline, [0.1, 0.5, 1.5, 1.9, 5, 9, 10, 11], **SIZES))

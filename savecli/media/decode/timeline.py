@@ -180,9 +180,15 @@ def _timeline(
         audio=tuple(m.track(stream, origin_s) for stream, m in heard),
         width=video.width if seen and video else 0,
         height=video.height if seen and video else 0,
+        fps=_rate(video) if seen and video else 0.0,
         key_frame_times_s=tuple((seen.key_times_s - origin_s).tolist()) if seen else (),
         n_bad_packets=tally.n_bad_packets,
     )
+
+
+def _rate(video: VideoStream) -> float:
+    # Either is None, or 0, where too little of the file tells.
+    return float(video.average_rate or video.guessed_rate or 0)
 
 
 def _origin(seen: _Measured | None, heard: list[_Measured]) -> float:
