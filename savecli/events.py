@@ -136,3 +136,98 @@ class Summary:
 
 
 Event = Planned | Progress | Indexed | Unchanged | Moved | Skipped | Summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparing:
+    """Videos of a benchmark are being decoded.
+
+    Attributes:
+        n_done, n_videos: how far.
+        path, reason: of a video that cannot be, "" otherwise.
+    """
+
+    n_done: int
+    n_videos: int
+    path: Path | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingBegins:
+    """A training knows what it will do.
+
+    Attributes:
+        n_samples: captions of training videos.
+        n_train, n_val, n_test: videos.
+        n_steps, n_done: of the optimiser, and how many were done in an earlier run.
+        device, precision: where and how it is computed.
+        notes: what its owner should know.
+    """
+
+    n_samples: int
+    n_train: int
+    n_val: int
+    n_test: int
+    n_steps: int
+    n_done: int
+    device: str
+    precision: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stepped:
+    """A step of the optimiser.
+
+    Attributes:
+        step, epoch: from 1 and from 0.
+        retrieval, distillation: the losses, the mean of the step's batches.
+        lr: base rate at this step.
+        grad_norm: before it was clipped.
+        elapsed_s: since the last step.
+        n_videos: of the step.
+    """
+
+    step: int
+    epoch: int
+    retrieval: float
+    distillation: float
+    lr: float
+    grad_norm: float
+    elapsed_s: float
+    n_videos: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """A checkpoint was measured.
+
+    Attributes:
+        epoch: after which; from 0.
+        split: "val" or "test".
+        t2v, v2t: R@1, R@5, R@10 in per cent, MdR and MnR, by these names.
+        is_best: whether no earlier epoch was better on "val".
+    """
+
+    epoch: int
+    split: str
+    t2v: Mapping[str, float]
+    v2t: Mapping[str, float]
+    is_best: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A training is over.
+
+    Attributes:
+        epoch: the one that was chosen, on videos that were neither trained nor tested on.
+        path: of its weights.
+    """
+
+    epoch: int
+    path: Path
+
+
+TrainingEvent = Preparing | TrainingBegins | Stepped | Evaluated | Trained

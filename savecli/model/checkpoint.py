@@ -269,12 +269,13 @@ def infer_dims(theirs: Mapping[str, Tensor], source: object) -> ModelDims:
 
 def _read_clip(path: Path) -> State:
     if path.suffix == ".safetensors":
-        return load_file(path)
+        state: State = load_file(path)
+        return state
     try:
         # OpenAI's file is an archive with its own code; only its tensors are taken.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # there is no other reader of such archives
-            archive = torch.jit.load(path, map_location="cpu").state_dict()
+            archive = torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
         return {name: tensor for name, tensor in archive.items() if name not in _OPENAI_ONLY}
     except RuntimeError:
         return _unpickled(path)

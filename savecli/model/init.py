@@ -63,8 +63,9 @@ def _initialise(module: nn.Module, generator: torch.Generator) -> None:
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
         module.weight.normal_(0, STD, generator=generator)
-        if getattr(module, "bias", None) is not None:
-            nn.init.zeros_(module.bias)
+        if isinstance(bias := getattr(module, "bias", None), nn.Parameter):
+            nn.init.zeros_(bias)
     elif isinstance(module, nn.MultiheadAttention):
         nn.init.xavier_uniform_(module.in_proj_weight, generator=generator)
-        nn.init.zeros_(module.in_proj_bias)
+        if module.in_proj_bias is not None:
+            nn.init.zeros_(module.in_proj_bias)

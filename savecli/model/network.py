@@ -72,7 +72,13 @@ class Features:
 class TextEncoder(nn.Module):
     """CLIP's text transformer, giving every token and not the last alone."""
 
-    def __init__(self, clip: nn.Module) -> None:
+    token_embedding: nn.Embedding
+    positional_embedding: nn.Parameter
+    transformer: Any  # open_clip's, whose types are not told
+    ln_final: nn.LayerNorm
+    text_projection: nn.Parameter
+
+    def __init__(self, clip: Any) -> None:  # noqa: ANN401 - an open_clip model
         super().__init__()
         self.token_embedding = clip.token_embedding
         self.positional_embedding = clip.positional_embedding
@@ -92,7 +98,7 @@ class TextEncoder(nn.Module):
         """(N, W) int64 -> (N, D), the state at the first end token (at 0 where a row is all zero)."""
         ends = ids.argmax(dim=1)
         # Causal: nothing after the last end token is looked at, so it need not be computed.
-        hidden = self(ids[:, : int(ends.max()) + 1]) if len(ids) else self(ids)
+        hidden: Tensor = self(ids[:, : int(ends.max()) + 1]) if len(ids) else self(ids)
         return hidden[torch.arange(len(ids), device=ids.device), ends]
 
 
@@ -123,12 +129,11 @@ class FusionLayer(nn.Module):
         met = torch.cat([masked_mean(x, x_mask), masked_mean(memory, memory_mask)], dim=-1)
         # Both gates look at the layer's input, whatever the attention adds to it.
         attn_gate, ff_gate = torch.tanh(self.attn_gate(met)), torch.tanh(self.ff_gate(met))
-        hidden, is_there = None, 1.0
+        gate, hidden = attn_gate.unsqueeze(-1), None
         if memory_mask is not None:
             # A softmax over nothing is not a number: attend to all of an empty memory, and drop the answer.
             empty = ~memory_mask.any(dim=1, keepdim=True)
-            hidden, is_there = ~memory_mask & ~empty, (~empty).to(x.dtype).unsqueeze(-1)
-        gate = attn_gate.unsqueeze(-1) * is_there
+            hidden, gate = ~memory_mask & ~empty, gate * ~empty.unsqueeze(-1)
         x = x + gate * attend(self.cross_attn, self.ln_cross(x), memory, hidden=hidden)
         x = x + ff_gate.unsqueeze(-1) * self.cross_ff(self.ln_cross_ff(x))
         x = x + attend(self.self_attn, self.ln_self(x), hidden=_hidden_frames(x_mask))
@@ -162,6 +167,8 @@ class Save(nn.Module):
     Raises:
         WeightsError: an open_clip configuration whose text encoder gives no states for single tokens.
     """
+
+    visual_encoder: Any  # open_clip's, whose types are not told
 
     def __init__(self, dims: ModelDims) -> None:
         super().__init__()
