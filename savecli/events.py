@@ -231,3 +231,23 @@ class Trained:
 
 
 TrainingEvent = Preparing | TrainingBegins | Stepped | Evaluated | Trained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """The teacher's features are on disk.
+
+    Attributes:
+        path: of the file.
+        n_videos: that it holds now.
+        n_new: of them, those of this run.
+        n_failed: videos that could not be read, and are tried again next time.
+    """
+
+    path: Path
+    n_videos: int
+    n_new: int
+    n_failed: int
+
+
+TeachingEvent = Preparing | Taught

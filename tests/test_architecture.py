@@ -32,6 +32,7 @@ OWNERS = {
     "faster_whisper": ["speech/*"],
     "filelock": ["store/lock.py", "model/pull.py"],
     "hnswlib": ["store/graph.py"],
+    "imagebind": ["model/teacher.py"],
     "open_clip": ["model/*"],
     "platformdirs": ["config.py"],
     "regex": ["model/inputs.py"],
@@ -44,7 +45,7 @@ OWNERS = {
     "whisper": ["speech/*"],
 }
 # Of an owner that most runs do without.
-LAZY = {"PIL": ["media/*"], "open_clip": ["model/*"], "torch": ["speech/*"]}
+LAZY = {"PIL": ["media/*"], "imagebind": ["model/*"], "open_clip": ["model/*"], "torch": ["speech/*"]}
 # The shell asks whether to raise; the decoder's process sets what BLAS reads.
 ENVIRONMENT = ["config.py", "__main__.py", "media/serve.py"]
 NETWORK = re.compile(r"(import|from) (aiohttp|ftplib|http|httpx|requests|smtplib|urllib\.request|urllib3)\b")

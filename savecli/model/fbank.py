@@ -53,13 +53,33 @@ def log_mel(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         raise ValueError(f"{channels.shape[1]} samples are too few for {N_ROWS} rows")
     # A running sum of ten million float32 would lose the mean.
     mean = np.float32(channels.mean(dtype=np.float64))
-    windows = sliding_window_view(channels[0], WINDOW)[::step][:N_ROWS]
     rows = np.zeros((N_ROWS, N_MELS), np.float32)
+    found = log_energies(channels[0], mean=mean, step=step, max_rows=N_ROWS)
+    rows[: len(found)] = found
+    rows -= np.float32(MEAN)
+    rows /= np.float32(2 * STD)
+    return rows
+
+
+def log_energies(
+    samples: NDArray[np.float32], *, mean: np.float32, step: int, max_rows: int
+) -> NDArray[np.float32]:
+    """(S,) float32 -> (R, N_MELS) float32 log energies, R up to `max_rows`; a window's rest has no row.
+
+    Args:
+        samples: at 16 kHz in -1..1.
+        mean: taken off every sample.
+        step: samples from one row to the next.
+        max_rows: what comes later is not read.
+
+    Raises:
+        ValueError: fewer samples than a WINDOW.
+    """
+    windows = sliding_window_view(samples, WINDOW)[::step][:max_rows]
+    rows = np.empty((len(windows), N_MELS), np.float32)
     for first in range(0, len(windows), _BLOCK):
         block = windows[first : first + _BLOCK] - mean
         rows[first : first + len(block)] = np.log(np.maximum(_power(block) @ mel_filters().T, FLOOR))
-    rows -= np.float32(MEAN)
-    rows /= np.float32(2 * STD)
     return rows
 
 
