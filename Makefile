@@ -35,6 +35,7 @@ bench: .venv/.test
 .venv/.test: .venv/bin/python pyproject.toml
 	@echo "installing into .venv: about 3 GB are fetched, most of it torch"
 	$(PIP) --editable '.[demo,hnswlib,whisper,dev]'
+	$(PIP) --no-deps imagebind-unofficial==0.1.1  # its own list asks for a torchaudio that fits no torch of today
 	@touch $@
 
 clean:

@@ -19,7 +19,7 @@ ASR_NAMES = (
     *("tiny", "small", "medium", "large-v3", "large-v3-turbo"),
 )
 DEVICES = ("auto", "cpu", "cuda", "mps")
-DEFAULTS = {"asr": "base", "language": "", "device": "auto", "offline": "", "stall_s": "60"}
+DEFAULTS = {"asr": "base", "language": "", "device": "auto", "offline": "", "stall_s": "60", "data": ""}
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"", "0", "false", "no", "off"}
 
@@ -36,6 +36,7 @@ class Config:
         device: one of DEVICES.
         offline: no socket may be opened; only `save model pull` ever opens one.
         stall_s: how long a file may keep the decoder busy without headway.
+        data: the folder of benchmarks; None where none was named.
         sources: for each setting, where its value came from.
     """
 
@@ -46,11 +47,27 @@ class Config:
     device: str = "auto"
     offline: bool = False
     stall_s: float = 60.0
+    data: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def store_dir(self) -> Path:
         return self.home / "store"
+
+    @property
+    def cache_dir(self) -> Path:
+        """What can be made again, such as decoded benchmarks."""
+        return _cache()
+
+    def data_of(self, benchmark: str) -> Path:
+        """The folder of a benchmark: the one named, or the one of that name within it.
+
+        Raises:
+            ConfigError: none was named.
+        """
+        if self.data is None:
+            raise ConfigError(f"where is {benchmark}?", hint="--data DIR, or SAVE_DATA")
+        return inner if (inner := self.data / benchmark).is_dir() else self.data
 
     @property
     def log_file(self) -> Path:
@@ -86,6 +103,7 @@ def load(**flags: str | Path | bool | None) -> Config:
         device=_one_of(values, sources, "device", DEVICES),
         offline=_flag(values, sources, "offline"),
         stall_s=_seconds(values, sources, "stall_s"),
+        data=Path(values["data"]).expanduser().absolute() if values["data"] else None,
         sources=sources,
     )
 

@@ -7,6 +7,7 @@ killed goes on where it stopped; one that cannot be decoded is an event, and is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from savecli.media.scan import fingerprint
 from savecli.media.worker import Decoder
 from savecli.model.teacher_file import Parts, TeacherFeatures, merged, read_teacher, write_teacher
 
+IMAGEBIND = "imagebind-huge"
 N_FRAMES = 32
 SIZE_PX = 224
 SAMPLE_RATE_HZ = 16_000
@@ -77,6 +79,23 @@ def teach(clips: Sequence[Clip], decoder: Decoder, teacher: Teacher, out: Path) 
         yield Preparing(n_done=number, n_videos=len(wanted), path=path, reason=reason)
     n_rows = _merge(out, parts)
     yield Taught(path=out, n_videos=n_rows, n_new=n_new, n_failed=n_failed)
+
+
+@contextmanager
+def open_teacher(weights: Path | None, model_dir: Path, device: str) -> Iterator[tuple[Decoder, Teacher]]:
+    """A decoder and ImageBind, with weights of one's own or those of `save model pull`.
+
+    Raises:
+        WeightsError: weights or a package that are not there.
+    """
+    from savecli.model.teacher import ImageBind
+    from savecli.model.vision import choose_device
+    from savecli.model.weights import locate
+
+    if weights is None:
+        (weights,) = locate(IMAGEBIND, model_dir).values()
+    with Decoder() as decoder:
+        yield decoder, ImageBind(weights, choose_device(device))
 
 
 def frame_times(timeline: Timeline) -> tuple[float, ...]:

@@ -40,7 +40,7 @@ OWNERS = {
     "sqlite3": ["store/catalog.py"],
     "subprocess": ["media/worker.py"],
     "tokenizers": ["model/text.py"],
-    "torch": ["model/*", "speech/reference.py", "speech/convert.py"],
+    "torch": ["model/*", "train/*", "speech/reference.py", "speech/convert.py"],
     "usearch": ["store/graph.py"],
     "whisper": ["speech/*"],
 }

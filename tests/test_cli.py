@@ -10,7 +10,19 @@ from savecli import __version__, cli, config
 from savecli.__main__ import main
 from savecli.errors import SaveError, StoreError
 
-COMMANDS = ["demo", "doctor", "forget", "index", "list", "model", "rebuild", "search", "show", "status"]
+COMMANDS = [
+    "demo",
+    "doctor",
+    "forget",
+    "index",
+    "list",
+    "model",
+    "rebuild",
+    "search",
+    "show",
+    "status",
+    "train",
+]
 
 
 @pytest.fixture

@@ -153,7 +153,16 @@ def test_a_setting_of_another_type_is_refused(home, config_file):
 
 def test_every_setting_names_its_source(home):
     settings = config.load()
-    assert settings.sources.keys() == {"home", "model_dir", "asr", "language", "device", "offline", "stall_s"}
+    assert settings.sources.keys() == {
+        "home",
+        "model_dir",
+        "asr",
+        "language",
+        "device",
+        "offline",
+        "stall_s",
+        "data",
+    }
 
 
 def test_the_shell_offers_what_the_settings_allow():

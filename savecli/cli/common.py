@@ -36,6 +36,7 @@ class Common(TypedDict, total=False):
     asr: str | None
     language: str | None
     device: str | None
+    data: Path | None
 
 
 def everywhere(command: Command) -> Command:
@@ -64,6 +65,7 @@ def settings(**given: Unpack[Common]) -> Config:
         asr=given.get("asr"),
         language=given.get("language"),
         device=given.get("device"),
+        data=given.get("data"),
     )
 
 

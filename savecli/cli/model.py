@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Unpack
 
 import click
 
-from savecli.cli.common import Common, as_json, everywhere, said, settings
+from savecli.cli.common import PATH, Common, as_json, everywhere, said, settings
 
 
 @click.group()
@@ -35,10 +36,14 @@ def model_list(as_json: bool, **common: Unpack[Common]) -> None:
 @as_json
 @everywhere
 def model_info(name: str, as_json: bool, **common: Unpack[Common]) -> None:
-    """Show one model: its files, checksums, licence and origin."""
-    from savecli import library, render
+    """Show one model: its files, checksums, licence and origin; or a SAVE network by its path."""
+    from savecli import library, networks, render
 
-    facts = library.weights_info(name, settings(**common).model_dir)
+    path = Path(name)
+    if path.exists():
+        facts = networks.facts(path)
+    else:
+        facts = library.weights_info(name, settings(**common).model_dir)
     if as_json:
         render.line(facts)
     else:
@@ -61,6 +66,49 @@ def model_pull(names: tuple[str, ...], as_json: bool, **common: Unpack[Common]) 
             render.pull_json(events)
         else:
             render.pull_table(events, quiet=said("quiet", common["quiet"]))
+
+
+@model.command("convert")
+@click.argument("source", type=PATH)
+@click.argument("target", type=PATH)
+@click.option(
+    "--to",
+    type=click.Choice(("save", "reference")),
+    default="save",
+    show_default=True,
+    help="A folder of safetensors and JSON, or the file that the reference implementation reads.",
+)
+@click.option("--ast", type=PATH, help="The AST's weights, where SOURCE is CLIP's: a network to train.")
+@click.option(
+    "--clip", default="ViT-B-32-quickgelu", show_default=True, help="The open_clip model of such a SOURCE."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of what is drawn.")
+@as_json
+@everywhere
+def model_convert(
+    source: Path,
+    target: Path,
+    to: str,
+    ast: Path | None,
+    clip: str,
+    seed: int,
+    as_json: bool,
+    **_: Unpack[Common],
+) -> None:
+    """Write a SAVE network in another format; a file or folder that is there is never overwritten.
+
+    SOURCE is a folder of ours, a checkpoint of the reference implementation (pytorch_model.bin.N), or, with
+    --ast, CLIP's weights. Every tensor is checked by name and shape.
+    """
+    from savecli import networks, render
+
+    with render.busy("converting"):
+        start = networks.Start(ast=ast, clip=clip, seed=seed) if ast else None
+        facts = networks.convert(source, target, reference=to == "reference", start=start)
+    if as_json:
+        render.line(facts)
+    else:
+        render.facts(facts)
 
 
 COMMANDS = (model,)

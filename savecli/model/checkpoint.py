@@ -79,9 +79,7 @@ def load(path: Path) -> tuple[Save, Card]:
         WeightsError: it cannot be read, or is not exactly a SAVE network; the hint names the tensors.
     """
     card, state = read(path)
-    with torch.device("meta"):
-        network = Save(card.dims)
-    check(path, {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, state)
+    network = check_network(path, card.dims, state)
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return network.requires_grad_(False).eval(), card
 
@@ -185,6 +183,18 @@ def check(source: object, wanted: Mapping[str, tuple[int, ...]], found: Mapping[
         f"{len(other)} of another shape",
         hint="\n".join([*lines[:MAX_NAMED], *more]),
     )
+
+
+def check_network(source: object, dims: ModelDims, state: Mapping[str, Tensor]) -> Save:
+    """The network of these sizes, without weights, if the tensors are exactly its own.
+
+    Raises:
+        WeightsError: as `check`.
+    """
+    with torch.device("meta"):
+        network = Save(dims)
+    check(source, {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, state)
+    return network
 
 
 def _read_ours(folder: Path) -> tuple[Card, State]:

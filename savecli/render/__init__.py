@@ -16,6 +16,7 @@ from savecli.render.library import (
 )
 from savecli.render.pulling import pull_json, pull_table
 from savecli.render.results import moment_record, results_json, results_paths, results_table
+from savecli.render.training import training_json, training_table
 
 __all__ = [
     "busy",
@@ -38,6 +39,8 @@ __all__ = [
     "show_json",
     "show_table",
     "status",
+    "training_json",
+    "training_table",
     "video_record",
     "warn",
     "weights_table",

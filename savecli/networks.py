@@ -1,0 +1,83 @@
+"""SAVE networks as files: converting them, and what `model info` says of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from savecli.errors import WeightsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A network to train, where a source is CLIP's weights.
+
+    Attributes:
+        ast: file of the spectrogram transformer's weights.
+        clip: the open_clip model that the source holds.
+        seed: of all that neither gives.
+    """
+
+    ast: Path
+    clip: str
+    seed: int
+
+
+def convert(source: Path, target: Path, *, reference: bool, start: Start | None = None) -> dict[str, Any]:
+    """Writes a network in the reference's format or in ours, and returns its facts.
+
+    In ours, precision stays as it is; in the reference's, half of the tensors have 16 bits.
+
+    Raises:
+        WeightsError: a source that is not a SAVE network, or a target that exists or cannot be written.
+        ConfigError: no such open_clip model.
+    """
+    from savecli.model import checkpoint
+    from savecli.model.dims import ModelDims
+    from savecli.model.start import clip_config, fresh
+
+    if not source.exists():
+        raise WeightsError(f"{source} is not there", hint="save model convert SOURCE TARGET")
+    if start is None:
+        card, state = checkpoint.read(source)
+        checkpoint.check_network(source, card.dims, state)
+    else:
+        dims = ModelDims(clip=clip_config(start.clip))
+        network, _ = fresh(dims, seed=start.seed, clip=source, ast=start.ast)
+        provenance = {"clip": source.name, "ast": start.ast.name, "seed": start.seed, "trained": False}
+        card = checkpoint.Card(dims=dims, media=checkpoint.media_spec(dims), provenance=provenance)
+        state = network.state_dict()
+    if reference:
+        checkpoint.write_reference(target, state, card.dims)
+    else:
+        checkpoint.write_state(target, state, card)
+    return facts(target)
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """What a network's file says of itself.
+
+    Raises:
+        WeightsError: it is not a SAVE network.
+    """
+    from savecli.model import checkpoint
+
+    card, state = checkpoint.read(path)
+    checkpoint.check_network(path, card.dims, state)
+    dims = card.dims
+    vision, text = dims.clip["vision_cfg"], dims.clip["text_cfg"]
+    return {
+        "path": str(path),
+        "format": "save" if path.is_dir() else "reference",
+        "tensors": len(state),
+        "parameters": f"{sum(tensor.numel() for tensor in state.values()) / 1e6:.1f} M",
+        "image": f"{vision['layers']} layers of {vision['width']}, {dims.image_px} px",
+        "text": f"{text['layers']} layers of {text['width']}, {dims.n_words} words",
+        "audio": f"{dims.audio_layers} layers of {dims.audio_width}, {dims.n_queries} queries",
+        "fusion": f"{dims.fusion_layers} layers of {dims.width}, twice",
+        "frames": dims.n_frames,
+        "padding": "reference" if dims.reference_compat else "masked",
+        "sha256": card.sha256 or card.provenance.get("source_sha256", ""),
+        **{f"from {name}": value for name, value in card.provenance.items() if not isinstance(value, dict)},
+    }

@@ -1,0 +1,212 @@
+"""A benchmark's video -> what SAVE reads of it: decoded once, kept on disk.
+
+Frames and sound are chosen and cut as in SAVE's own training (docs/save.md, section 5), not by segments: a
+benchmark's clip is one piece.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from savecli.datatypes import MediaSpec
+from savecli.errors import MediaError, SaveError
+from savecli.media.footage import Timeline
+from savecli.media.segment import sampled_frames
+from savecli.media.worker import Decoder
+from savecli.model.fbank import log_mel
+
+VERSION = 1
+"""Of what is kept; another number makes everything anew."""
+FULL_SCALE = 32768
+"""SAVE heard 16-bit files; what lies between their levels was never there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """What SAVE reads of one video.
+
+    Attributes:
+        frames: (F, H, W, 3) uint8 RGB, F up to the spec's `n_frames`.
+        fbank: (rows, M) float32 normalised log-mel filter bank; None where there is no sound.
+    """
+
+    frames: NDArray[np.uint8]
+    fbank: NDArray[np.float32] | None
+
+
+class Shelf:
+    """Prepared videos on disk, by the file's path, size and time, and by what the model wants to be fed.
+
+    Args:
+        folder: made when first needed.
+        spec: of the model.
+
+    Raises:
+        SaveError: while storing, a folder that cannot be written.
+    """
+
+    def __init__(self, folder: Path, spec: MediaSpec) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._wants = json.dumps([VERSION, asdict(spec)], sort_keys=True)
+
+    def load(self, path: Path) -> Prepared | None:
+        """What is kept of this file as it is now; None if nothing is, or if that is damaged."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        place = self._place(path)
+        try:
+            tensors = load_file(place)
+        except SafetensorError:
+            place.unlink()  # ours, and damaged: the next run decodes again
+            return None
+        except OSError:
+            return None
+        return Prepared(frames=tensors["frames"], fbank=tensors.get("fbank"))
+
+    def has(self, path: Path) -> bool:
+        """Whether something is kept of this file as it is now."""
+        return self._place(path).is_file()
+
+    def prepare(self, path: Path, decoder: Decoder) -> Prepared:
+        """What is kept of this file, or else what is decoded of it, and then kept.
+
+        Raises:
+            MediaError: nothing in it can be seen.
+        """
+        kept = self.load(path)
+        if kept is None:
+            kept = prepare(path, self._spec, decoder)
+            self._store(path, kept)
+        return kept
+
+    def _store(self, path: Path, prepared: Prepared) -> None:
+        from safetensors.numpy import save
+
+        tensors: dict[str, NDArray[Any]] = {"frames": prepared.frames}
+        tensors |= {} if prepared.fbank is None else {"fbank": prepared.fbank}
+        place = self._place(path)
+        partial = place.with_name(f"{place.name}.{os.getpid()}.part")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(save(tensors))
+            partial.replace(place)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise SaveError(
+                f"cannot keep what was decoded in {self._folder}: {error.strerror}",
+                hint="about 2.5 MB a video are needed; --cache names another folder",
+            ) from error
+
+    def _place(self, path: Path) -> Path:
+        stat = path.stat()
+        seen = f"{path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{self._wants}"
+        name = hashlib.sha256(seen.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return self._folder / name[:2] / f"{name}.safetensors"
+
+
+def prepare(path: Path, spec: MediaSpec, decoder: Decoder) -> Prepared:
+    """Decodes one video.
+
+    Raises:
+        MediaError: nothing in it can be seen.
+    """
+    timeline = decoder.probe(path)
+    stream = decoder.frames(
+        timeline,
+        frame_times(timeline, spec.n_frames),
+        resize_px=spec.resize_px,
+        size_px=spec.size_px,
+        resampler=spec.resampler,
+        exact=True,
+    )
+    frames = [frame.image for frame in stream]
+    if not frames:
+        raise MediaError("no picture in it can be decoded", hint="does a player show anything?")
+    blocks = (
+        [block.waveform for block in decoder.waveform(timeline, sample_rate_hz=spec.sample_rate_hz)]
+        if timeline.has_audio
+        else []
+    )
+    return Prepared(frames=np.stack(frames), fbank=_fbank(blocks))
+
+
+def frame_times(timeline: Timeline, n_frames: int) -> tuple[float, ...]:
+    """When the frames are shown that SAVE reads of a file: one a second, thinned to `n_frames`."""
+    if timeline.video is None:
+        return ()
+    # Less than a frame a second has no answer in SAVE: then every frame is one of the second it is shown in.
+    fps = max(timeline.fps, 1.0)
+    n_shown = timeline.n_frames if timeline.fps >= 1 else max(1, int(timeline.video_end_s))
+    # A little after its stamp, which may be rounded, and long before the next frame's.
+    start_s = timeline.video.start_s
+    return tuple(start_s + (i + 0.25) / fps for i in sampled_frames(n_shown, fps, n_frames))
+
+
+def _fbank(blocks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32] | None:
+    if not blocks:
+        return None
+    waveform = np.concatenate(blocks)
+    levels = np.clip(np.round(waveform * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE
+    try:
+        return log_mel(levels.astype(np.float32))
+    except ValueError:  # shorter than a window: too short to hear
+        return None
+
+
+def prepare_all(
+    paths: Sequence[Path], shelf: Shelf, *, n_workers: int, stall_s: float = 60.0
+) -> Iterator[tuple[Path, MediaError | None]]:
+    """Puts videos on the shelf, several at once; yields each when it is there, or why it cannot be.
+
+    Each worker has a decoder of its own, so a file that hangs or crashes one holds up no other.
+    """
+    with _decoders(n_workers, stall_s) as borrow, ThreadPoolExecutor(n_workers) as pool:
+
+        def one(path: Path) -> MediaError | None:
+            try:
+                if not shelf.has(path):
+                    with borrow() as decoder:
+                        shelf.prepare(path, decoder)
+            except MediaError as error:
+                return error
+            except OSError as error:
+                return MediaError(f"cannot read it: {error.strerror}", hint="is its drive still there?")
+            return None
+
+        yield from zip(paths, pool.map(one, paths), strict=True)
+
+
+@contextmanager
+def _decoders(n: int, stall_s: float) -> Iterator[Callable[[], AbstractContextManager[Decoder]]]:
+    idle: SimpleQueue[Decoder] = SimpleQueue()
+    made = [Decoder(stall_s=stall_s) for _ in range(n)]
+    for decoder in made:
+        idle.put(decoder)
+
+    @contextmanager
+    def borrow() -> Iterator[Decoder]:
+        decoder = idle.get()
+        try:
+            yield decoder
+        finally:
+            idle.put(decoder)
+
+    try:
+        yield borrow
+    finally:
+        for decoder in made:
+            decoder.close()

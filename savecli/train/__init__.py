@@ -1,0 +1,1 @@
+"""Benchmark -> checkpoint: the training of SAVE, in one process or in many."""

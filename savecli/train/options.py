@@ -1,0 +1,146 @@
+"""Everything that can be chosen about a training. The defaults are those of SAVE's own trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from savecli.errors import ConfigError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+PADDINGS = ("reference", "masked")
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "msrvtt": {"batch_size": 128, "n_words": 32, "n_frames": 12, "margin": 0.1},
+    "vatex": {"batch_size": 128, "n_words": 32, "n_frames": 12, "margin": 0.05},
+    "charades": {"batch_size": 64, "n_words": 64, "n_frames": 32, "margin": 0.1},
+    "csv": {"batch_size": 128, "n_words": 32, "n_frames": 12, "margin": 0.1},
+}
+_NOT_THE_TRAINING = ("out", "cache", "device", "n_workers", "log_every", "save_every")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """One training.
+
+    Attributes:
+        benchmark: one of DEFAULTS.
+        data: its folder.
+        out: the folder of checkpoints, log and result; a training that lies there goes on.
+        cache: where decoded videos are kept.
+        split: of MSR-VTT, "9k" or "7k".
+        asr: file of transcripts; None looks for one in `data`.
+        teacher: file of teacher features; None leaves the second loss out.
+        n_val: videos held out for choosing the epoch where the benchmark names none; None takes a tenth.
+        clip: an open_clip model.
+        clip_weights, ast_weights: files to begin with; None takes what `save model pull` fetched.
+        init: a checkpoint to begin with instead.
+        dims: a JSON file of sizes, for another network than the paper's.
+        from_scratch: begin with random encoders, and train all of them.
+        padding: "reference" lets empty slots take part, "masked" does not.
+        epochs, batch_size, accumulate: batches are of all processes together; gradients of `accumulate` of
+            them make a step.
+        lr, clip_lr: base rate, and the factor on it for what came pretrained.
+        warmup: share of all steps.
+        weight_decay, grad_norm: of the optimiser.
+        beta, margin, temperature, distillation: of the losses and of the score.
+        freeze: spectrogram transformer blocks that stay as they are; None trains everything.
+        n_frames, n_words, n_queries, fusion_layers, resampler_layers: sizes that the sizes file may set too.
+        no_audio, no_speech: ablations: nothing is heard, nothing is said.
+        reference_gather: gradients over several processes as the reference has them.
+        precision: "auto" is bf16 on a GPU that has it, else fp32.
+        seed: of weights and of the order of samples.
+        device, n_workers: what computes; threads that load videos.
+        log_every, save_every: steps between lines of the log, and between checkpoints.
+    """
+
+    benchmark: str
+    data: Path
+    out: Path
+    cache: Path
+    split: str | None = None
+    asr: Path | None = None
+    teacher: Path | None = None
+    n_val: int | None = None
+    clip: str = "ViT-B-32-quickgelu"
+    clip_weights: Path | None = None
+    ast_weights: Path | None = None
+    init: Path | None = None
+    dims: Path | None = None
+    from_scratch: bool = False
+    padding: str = "reference"
+    epochs: int = 5
+    batch_size: int = 128
+    accumulate: int = 1
+    lr: float = 1e-4
+    clip_lr: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.2
+    grad_norm: float = 1.0
+    beta: float = 0.2
+    margin: float = 0.1
+    temperature: float = 1.0
+    distillation: float = 1.0
+    freeze: int | None = 12
+    n_frames: int = 12
+    n_words: int = 32
+    n_queries: int = 12
+    fusion_layers: int = 4
+    resampler_layers: int = 4
+    no_audio: bool = False
+    no_speech: bool = False
+    reference_gather: bool = False
+    precision: str = "auto"
+    seed: int = 42
+    device: str = "auto"
+    n_workers: int = 2
+    log_every: int = 10
+    save_every: int = 500
+
+    @classmethod
+    def of(cls, benchmark: str, data: Path, cache: Path, given: Mapping[str, Any]) -> Self:
+        """The options of a training, of which `given` are chosen, or None where they are not.
+
+        From scratch there is nothing to preserve: everything trains, at one rate. A `freeze` of -1 is none.
+        """
+        chosen = {name: value for name, value in given.items() if value is not None}
+        if chosen.get("from_scratch"):
+            chosen = {"clip_lr": 1.0, "freeze": -1, **chosen}
+        if chosen.get("freeze", 0) < 0:
+            chosen["freeze"] = None
+        return cls(benchmark=benchmark, data=data, **{"cache": cache, **DEFAULTS[benchmark], **chosen})
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2:
+            raise ConfigError(
+                "a batch of one has nothing to be told apart from", hint="--batch-size 2 or more"
+            )
+        if self.init is not None and (self.from_scratch or self.dims is not None):
+            raise ConfigError(
+                "--init begins with a checkpoint, which has its own sizes and weights",
+                hint="leave out --from-scratch and --dims",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """All that makes a training what it is, as plain values."""
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in asdict(self).items()
+            if name not in _NOT_THE_TRAINING
+        }
+
+    def check_same(self, other: Mapping[str, Any], where: Path) -> None:
+        """A training goes on as it began.
+
+        Raises:
+            ConfigError: an option differs from those that the training in `where` has.
+        """
+        mine = self.to_json()
+        names = [f.name for f in fields(self) if f.name in mine and mine[f.name] != other.get(f.name)]
+        if names:
+            changed = ", ".join(f"{name} was {other.get(name)}, is {mine[name]}" for name in names)
+            raise ConfigError(
+                f"{where} holds a training with other options: {changed}",
+                hint="give the same options to go on with it, or another --out",
+            )
