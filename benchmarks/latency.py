@@ -63,7 +63,8 @@ def main() -> None:
                 homes[f"{size:,} segments"] = fill(Path(folder) / str(size), some_rows(rows, size))
         cold = measure_cold(homes, given.repeats)
         print(f"`save search`, ms: median of {given.repeats} new processes, (least to greatest).\n")
-        print(table(["store", "whole", "its parts", *PARTS], [[name, *cells] for name, cells in cold.items()]))
+        heads = ["store", "whole", "its parts", *PARTS]
+        print(table(heads, [[name, *cells] for name, cells in cold.items()]))
         if given.captions:
             graphs = [line for name in list(homes)[1:] for line in measure_graphs(homes[name], name, queries)]
             heads = ["store", "engine", "ef", "build, s", "file, MB", "open + first search, ms", "later, ms"]
