@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,23 +63,27 @@ class Shelf:
         self._wants = json.dumps([VERSION, asdict(spec)], sort_keys=True)
 
     def load(self, path: Path) -> Prepared | None:
-        """What is kept of this file as it is now; None if nothing is, or if that is damaged."""
+        """What is kept of this file as it is now; None if nothing is, if that is damaged, or it is gone."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        place = self._place(path)
         try:
+            place = self._place(path)
             tensors = load_file(place)
-        except SafetensorError:
-            place.unlink()  # ours, and damaged: the next run decodes again
-            return None
+            return Prepared(frames=tensors["frames"], fbank=tensors.get("fbank"))
+        except (SafetensorError, KeyError):
+            with suppress(OSError):  # another thread may have been first
+                place.unlink()  # ours, and damaged: the next run decodes again
         except OSError:
-            return None
-        return Prepared(frames=tensors["frames"], fbank=tensors.get("fbank"))
+            pass
+        return None
 
     def has(self, path: Path) -> bool:
-        """Whether something is kept of this file as it is now."""
-        return self._place(path).is_file()
+        """Whether something is kept of this file as it is now; False also where the file is gone."""
+        try:
+            return self._place(path).is_file()
+        except OSError:
+            return False
 
     def prepare(self, path: Path, decoder: Decoder) -> Prepared:
         """What is kept of this file, or else what is decoded of it, and then kept.
@@ -99,13 +103,15 @@ class Shelf:
         tensors: dict[str, NDArray[Any]] = {"frames": prepared.frames}
         tensors |= {} if prepared.fbank is None else {"fbank": prepared.fbank}
         place = self._place(path)
-        partial = place.with_name(f"{place.name}.{os.getpid()}.part")
+        # A name of its own: threads, processes and machines may share the folder, and two ids one file.
+        partial = place.with_name(f"{place.name}.{uuid4().hex}.part")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(save(tensors))
             partial.replace(place)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             raise SaveError(
                 f"cannot keep what was decoded in {self._folder}: {error.strerror}",
                 hint="about 2.5 MB a video are needed; --cache names another folder",
@@ -148,11 +154,11 @@ def frame_times(timeline: Timeline, n_frames: int) -> tuple[float, ...]:
     """When the frames are shown that SAVE reads of a file: one a second, thinned to `n_frames`."""
     if timeline.video is None:
         return ()
+    start_s = timeline.video.start_s
     # Less than a frame a second has no answer in SAVE: then every frame is one of the second it is shown in.
     fps = max(timeline.fps, 1.0)
-    n_shown = timeline.n_frames if timeline.fps >= 1 else max(1, int(timeline.video_end_s))
+    n_shown = timeline.n_frames if timeline.fps >= 1 else max(1, int(timeline.video_end_s - start_s))
     # A little after its stamp, which may be rounded, and long before the next frame's.
-    start_s = timeline.video.start_s
     return tuple(start_s + (i + 0.25) / fps for i in sampled_frames(n_shown, fps, n_frames))
 
 
@@ -174,7 +180,7 @@ def prepare_all(
 
     Each worker has a decoder of its own, so a file that hangs or crashes one holds up no other.
     """
-    with _decoders(n_workers, stall_s) as borrow, ThreadPoolExecutor(n_workers) as pool:
+    with _decoders(n_workers, stall_s) as borrow, threads(n_workers) as pool:
 
         def one(path: Path) -> MediaError | None:
             try:
@@ -188,6 +194,16 @@ def prepare_all(
             return None
 
         yield from zip(paths, pool.map(one, paths), strict=True)
+
+
+@contextmanager
+def threads(n: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool that, left early, ends what it has begun and begins nothing more."""
+    pool = ThreadPoolExecutor(n)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -82,7 +82,9 @@ def teach(clips: Sequence[Clip], decoder: Decoder, teacher: Teacher, out: Path) 
 
 
 @contextmanager
-def open_teacher(weights: Path | None, model_dir: Path, device: str) -> Iterator[tuple[Decoder, Teacher]]:
+def open_teacher(
+    weights: Path | None, model_dir: Path, device: str, *, stall_s: float = 60.0
+) -> Iterator[tuple[Decoder, Teacher]]:
     """A decoder and ImageBind, with weights of one's own or those of `save model pull`.
 
     Raises:
@@ -94,7 +96,7 @@ def open_teacher(weights: Path | None, model_dir: Path, device: str) -> Iterator
 
     if weights is None:
         (weights,) = locate(IMAGEBIND, model_dir).values()
-    with Decoder() as decoder:
+    with Decoder(stall_s=stall_s) as decoder:
         yield decoder, ImageBind(weights, choose_device(device))
 
 

@@ -12,6 +12,8 @@ from savecli.cli.common import PATH, Command, Common, as_json, everywhere, said,
 from savecli.train.options import DEFAULTS, PADDINGS, PRECISIONS, Options
 
 RANGES = {int: click.IntRange(min=1), float: click.FloatRange(min=0)}
+POSITIVE, SHARE = click.FloatRange(min=0, min_open=True), click.FloatRange(min=0, max=1)
+WORDS = click.IntRange(min=3)
 TITLES = {"msrvtt": "MSR-VTT", "vatex": "VATEX", "charades": "Charades", "csv": "your own videos"}
 
 
@@ -57,7 +59,7 @@ START = (
 )
 LOSS = (
     shown("beta", "Of the adaptive margin."),
-    shown("temperature", "Of the soft maximum over frames in the score."),
+    shown("temperature", "Of the soft maximum over frames in the score.", POSITIVE),
     shown("distillation", "Weight of soft-ALBEF."),
     option("teacher", "Features of save train teacher; without them there is no soft-ALBEF.", type=PATH),
 )
@@ -70,9 +72,9 @@ STEPS = (
         "Factor on it for what came pretrained.  [default: 0.001; 1 from scratch]",
         type=RANGES[float],
     ),
-    shown("warmup", "Share of the steps in which the rate rises."),
+    shown("warmup", "Share of the steps in which the rate rises.", SHARE),
     shown("weight_decay", "Not of biases."),
-    shown("grad_norm", "Limit on the norm of all gradients."),
+    shown("grad_norm", "Limit on the norm of all gradients.", POSITIVE),
     option("freeze", "AST blocks that stay as they are.  [default: 12; none from scratch]", type=Blocks()),
     shown("seed", "Of weights, order and the videos held out.", click.IntRange(min=0)),
     shown("precision", "Of the arithmetic; auto is bf16 on a GPU that has it.", click.Choice(PRECISIONS)),
@@ -101,6 +103,7 @@ RUN = (
 def own(benchmark: str) -> tuple[Callable[[Command], Command], ...]:
     """The options whose defaults are the benchmark's."""
     defaults = DEFAULTS[benchmark]
+    types = {"batch_size": click.IntRange(min=2), "n_words": WORDS}
     about = {
         "batch_size": "Captions in a batch, of all processes together.",
         "n_words": "Tokens of a caption, start and end included.",
@@ -108,7 +111,13 @@ def own(benchmark: str) -> tuple[Callable[[Command], Command], ...]:
         "margin": "Upper limit of the adaptive margin.",
     }
     return tuple(
-        option(name, text, type=RANGES[type(defaults[name])], default=defaults[name], show_default=True)
+        option(
+            name,
+            text,
+            type=types.get(name, RANGES[type(defaults[name])]),
+            default=defaults[name],
+            show_default=True,
+        )
         for name, text in about.items()
     )
 
@@ -128,7 +137,9 @@ def train() -> None:
 
 def split(given: dict[str, Any]) -> tuple[Common, dict[str, Any]]:
     """What was given -> what concerns every command, and the rest."""
-    common = Common(**{name: given[name] for name in Common.__annotations__ if name in given})  # type: ignore[typeddict-item]
+    # Not `asr`: to all other commands that is what listens, here it is a file of transcripts.
+    names = [name for name in Common.__annotations__ if name in given and name != "asr"]
+    common = Common(**{name: given[name] for name in names})  # type: ignore[typeddict-item]
     return common, {name: value for name, value in given.items() if name not in common}
 
 
@@ -151,7 +162,8 @@ def add(benchmark: str) -> None:
             n_val=options.n_val,
             seed=options.seed,
         )
-        events = run(replace(options, device=config.device), dataset, model_dir=config.model_dir)
+        options = replace(options, device=config.device, stall_s=config.stall_s)
+        events = run(options, dataset, model_dir=config.model_dir)
         if as_json:
             render.training_json(events)
         else:
@@ -192,7 +204,9 @@ def teacher(benchmark: str, as_json: bool, **given: Any) -> None:  # noqa: ANN40
     config = settings(**common)
     dataset = load(benchmark, config.data_of(benchmark), split=rest["split"], n_val=0)
     clips = [*dataset.train, *dataset.val]
-    with open_teacher(rest["weights"], config.model_dir, config.device) as (decoder, model):
+    with open_teacher(
+        rest["weights"], config.model_dir, config.device, stall_s=config.stall_s
+    ) as (decoder, model):
         events = teach(clips, decoder, model, rest["out"])
         if as_json:
             render.training_json(events)

@@ -121,12 +121,15 @@ class BertAdam(torch.optim.Optimizer):
             state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         gradient = parameter.grad
         assert gradient is not None  # noqa: S101 - the caller looked
-        gradient = gradient * (self._max_norm / (gradient.norm() + 1e-6)).clamp(max=1.0)
+        gradient.mul_((self._max_norm / (gradient.norm() + 1e-6)).clamp(max=1.0))
         first, second = self._betas
-        state["mean"].mul_(first).add_(gradient, alpha=1 - first)
+        state["mean"].lerp_(gradient, 1 - first)
         state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        update = state["mean"] / (state["square"].sqrt() + self._eps)
-        parameter.sub_((update + weight_decay * parameter) * (lr * self.rate(state["n_done"])))
+        # In place: the token embeddings alone are 25 million numbers, and memory is what this waits for.
+        update = torch.div(state["mean"], state["square"].sqrt().add_(self._eps)).add_(
+            parameter, alpha=weight_decay
+        )
+        parameter.add_(update, alpha=-lr * self.rate(state["n_done"]))
         state["n_done"] += 1
 
     def tensors(self, names: Mapping[Tensor, str]) -> dict[str, Tensor]:

@@ -40,13 +40,13 @@ class Team:
         if self.size > 1:
             distributed.barrier()
 
-    def any(self, flag: bool) -> bool:
-        """Whether any process says yes."""
+    def agree(self, said: str) -> bool:
+        """Whether all processes say the same; waits for all."""
         if self.size == 1:
-            return flag
-        votes: list[bool] = [False] * self.size
-        distributed.all_gather_object(votes, flag)
-        return any(votes)
+            return True
+        heard: list[str | None] = [None] * self.size
+        distributed.all_gather_object(heard, said)
+        return set(heard) == {said}
 
 
 @contextmanager
@@ -55,6 +55,8 @@ def team(device: torch.device) -> Iterator[Team]:
     if not distributed.is_torchelastic_launched():
         yield Team()
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what is gathered as an object passes through the current one
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Team(rank=distributed.get_rank(), size=distributed.get_world_size())

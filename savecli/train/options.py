@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,7 +18,12 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "charades": {"batch_size": 64, "n_words": 64, "n_frames": 32, "margin": 0.1},
     "csv": {"batch_size": 128, "n_words": 32, "n_frames": 12, "margin": 0.1},
 }
-_NOT_THE_TRAINING = ("out", "cache", "device", "n_workers", "log_every", "save_every")
+_NOT_THE_TRAINING = ("out", "cache", "device", "n_workers", "stall_s", "log_every", "save_every")
+_MAY_MOVE = ("data", "asr")
+"""Where the samples lie does not make a training; which they are does, and `Samples.digest` tells."""
+_POSITIVE = ("temperature", "grad_norm")
+FEWEST_WORDS = 3
+"""A start, a word and an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,7 @@ class Options:
         precision: "auto" is bf16 on a GPU that has it, else fp32.
         seed: of weights and of the order of samples.
         device, n_workers: what computes; threads that load videos.
+        stall_s: how long a file may keep the decoder busy without headway.
         log_every, save_every: steps between lines of the log, and between checkpoints.
     """
 
@@ -95,6 +102,7 @@ class Options:
     seed: int = 42
     device: str = "auto"
     n_workers: int = 2
+    stall_s: float = 60.0
     log_every: int = 10
     save_every: int = 500
 
@@ -116,11 +124,28 @@ class Options:
             raise ConfigError(
                 "a batch of one has nothing to be told apart from", hint="--batch-size 2 or more"
             )
-        if self.init is not None and (self.from_scratch or self.dims is not None):
+        public = self.clip_weights is not None or self.ast_weights is not None
+        if self.init is not None and (self.from_scratch or self.dims is not None or public):
             raise ConfigError(
                 "--init begins with a checkpoint, which has its own sizes and weights",
-                hint="leave out --from-scratch and --dims",
+                hint="leave out --from-scratch, --dims, --clip-weights and --ast-weights",
             )
+        if self.from_scratch and public:
+            raise ConfigError(
+                "--from-scratch begins without weights", hint="leave it out, or --clip-weights and --ast-weights"
+            )
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """The rest is the command line's to check; these would end in numbers that are none."""
+        if self.n_words < FEWEST_WORDS:
+            raise ConfigError(f"{self.n_words} tokens hold no word", hint=f"--n-words {FEWEST_WORDS} or more")
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{each.name} cannot be {value}", hint="give a number")
+            if each.name in _POSITIVE and value <= 0:
+                raise ConfigError(f"{each.name} cannot be {value}", hint="give a number above zero")
 
     def to_json(self) -> dict[str, Any]:
         """All that makes a training what it is, as plain values."""
@@ -136,7 +161,7 @@ class Options:
         Raises:
             ConfigError: an option differs from those that the training in `where` has.
         """
-        mine = self.to_json()
+        mine = {name: value for name, value in self.to_json().items() if name not in _MAY_MOVE}
         names = [f.name for f in fields(self) if f.name in mine and mine[f.name] != other.get(f.name)]
         if names:
             changed = ", ".join(f"{name} was {other.get(name)}, is {mine[name]}" for name in names)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
 from savecli.bench.datasets import Clip
 from savecli.errors import ConfigError, SaveError
-from savecli.prepare import Prepared, Shelf
+from savecli.prepare import Prepared, Shelf, threads
 
 N_AHEAD = 2
+FEWEST = 2
+"""Captions: one alone has nothing to be told apart from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +50,15 @@ class Samples:
 
     def __init__(self, clips: Sequence[Clip], *, batch_size: int, rank: int, size: int, seed: int) -> None:
         self._samples = [Sample(clip=clip, caption=caption) for clip in clips for caption in clip.captions]
+        if len(self._samples) < FEWEST:
+            raise ConfigError(
+                f"{len(self._samples)} captions to train on are too few",
+                hint=f"{FEWEST} at least; in a table of one's own, the column split says which videos are train",
+            )
         if len(self._samples) < batch_size:
             raise ConfigError(
                 f"{len(self._samples)} captions do not fill a batch of {batch_size}",
-                hint=f"--batch-size {max(2, len(self._samples))} or less",
+                hint=f"--batch-size {len(self._samples)} or less",
             )
         if batch_size % size:
             raise ConfigError(
@@ -67,6 +75,12 @@ class Samples:
         """Of one epoch."""
         return len(self._samples) // self._batch_size
 
+    @property
+    def digest(self) -> str:
+        """Names all samples in their order: the same of two trainings whose batches are the same."""
+        said = [(s.clip.video_id, s.caption, s.clip.speech) for s in self._samples]
+        return blake2b(repr(said).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Sample, ...]]:
         """This process's share of each batch of an epoch, from batch `start` on."""
         order = np.random.default_rng([self._seed, number]).permutation(len(self._samples))
@@ -77,7 +91,7 @@ class Samples:
 
 def loaded(batches: Iterator[tuple[Sample, ...]], shelf: Shelf, *, n_workers: int) -> Iterator[Batch]:
     """The same batches with their videos, read by several threads, two batches ahead."""
-    with ThreadPoolExecutor(n_workers) as pool:
+    with threads(n_workers) as pool:
         waiting: deque[tuple[tuple[Sample, ...], list[Future[Prepared]]]] = deque()
 
         def ask() -> None:
