@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from savecli.errors import ConfigError
+import torch
+from safetensors import SafetensorError
+
+from savecli.errors import ConfigError, WeightsError
 from savecli.model import checkpoint, start, weights
 from savecli.model.dims import ModelDims
+from savecli.model.fbank import N_MELS, N_ROWS
+from savecli.model.inputs import END
 from savecli.model.network import Save
 from savecli.train.options import Options
 
 AST = "ast-audioset"
+_NO_NETWORK = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+    WeightsError,
+)
+"""What torch and open_clip raise on sizes that make none."""
 
 
 def begin(options: Options, model_dir: Path) -> tuple[Save, list[str]]:
@@ -24,11 +34,18 @@ def begin(options: Options, model_dir: Path) -> tuple[Save, list[str]]:
     """
     if options.init is not None:
         network, card = checkpoint.load(options.init)
+        _check_unused(options, card.dims)
+        _check_fed(card.dims, options.init)
         network.dims = replace(card.dims, **_sizes(options, card.dims))
         return network, []
     dims = _dims(options)
     clip, ast = (None, None) if options.from_scratch else _files(options, model_dir)
-    network, copied = start.fresh(dims, seed=options.seed, clip=clip, ast=ast)
+    try:
+        network, copied = start.fresh(dims, seed=options.seed, clip=clip, ast=ast)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise WeightsError(
+            f"cannot read {clip} and {ast}: {error}", hint="save model pull clip-vit-b-32 ast-audioset"
+        ) from error
     notes = [] if copied else ["the fusions begin from nothing: CLIP's text is not as wide as its embedding"]
     return network, notes
 
@@ -39,8 +56,12 @@ def _sizes(options: Options, dims: ModelDims) -> dict[str, Any]:
     if max(options.n_frames, options.n_words) > n_positions:
         raise ConfigError(
             f"there are positions for {n_positions} frames and words",
-            hint="fewer --max-frames or --max-words",
+            hint="fewer --n-frames or --n-words",
         )
+    return _settings(options)
+
+
+def _settings(options: Options) -> dict[str, Any]:
     return {
         "n_frames": options.n_frames,
         "n_words": options.n_words,
@@ -49,17 +70,67 @@ def _sizes(options: Options, dims: ModelDims) -> dict[str, Any]:
     }
 
 
+def _check_sizes(options: Options, dims: ModelDims) -> None:
+    """Sizes are positive, heads share the width, and options are repeated at most, not contradicted."""
+    for each in fields(dims):
+        value = getattr(dims, each.name)
+        if type(each.default) is int and not (type(value) is int and value > 0):
+            raise ValueError(f"{each.name} cannot be {value!r}")
+    if dims.audio_width % dims.audio_heads:
+        raise ValueError(f"{dims.audio_heads} heads cannot share a width of {dims.audio_width}")
+    other = [name for name, value in _settings(options).items() if getattr(dims, name) != value]
+    if other:
+        raise ValueError(f"the options say otherwise of {', '.join(other)}")
+
+
 def _dims(options: Options) -> ModelDims:
     given: dict[str, Any] = {
         "n_queries": options.n_queries,
         "fusion_layers": options.fusion_layers,
         "resampler_layers": options.resampler_layers,
     }
+    dims = ModelDims(clip=start.clip_config(options.clip), **given)
     if options.dims is not None:
-        dims = start.read_dims(options.dims, **given)
-    else:
-        dims = ModelDims(clip=start.clip_config(options.clip), **given)
+        try:
+            dims = start.read_dims(options.dims, **given, clip=dims.clip, **_settings(options))
+            _check_sizes(options, dims)
+            with torch.device("meta"):
+                Save(dims)
+            _check_fed(dims, options.dims)
+        except _NO_NETWORK as error:
+            raise ConfigError(
+                f"the sizes in {options.dims} make no network: {error}",
+                hint="save model info shows a network's",
+            ) from error
     return replace(dims, **_sizes(options, dims))
+
+
+def _check_unused(options: Options, dims: ModelDims) -> None:
+    """What cannot be heeded beside a checkpoint is told, unless it says the same or is the default."""
+    for name, its in (
+        ("n_queries", dims.n_queries),
+        ("fusion_layers", dims.fusion_layers),
+        ("resampler_layers", dims.resampler_layers),
+        ("clip", None),
+    ):
+        given, default = getattr(options, name), Options.__dataclass_fields__[name].default
+        if given not in (default, its):
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} {given} is not what {options.init} has", hint=f"leave out --{flag}")
+
+
+def _check_fed(dims: ModelDims, source: Path) -> None:
+    """What the network reads must be what we can give it.
+
+    Raises:
+        WeightsError: a filter bank of another size, or fewer tokens than the tokeniser knows.
+    """
+    fed = (dims.n_mels, dims.n_rows) == (N_MELS, N_ROWS)
+    if not fed or dims.clip["text_cfg"].get("vocab_size", END + 1) <= END:
+        raise WeightsError(
+            f"{source} is of a network that reads other sounds or words than ours",
+            hint=f"{N_MELS} mel bands, {N_ROWS} rows and {END + 1} tokens are given",
+        )
 
 
 def _files(options: Options, model_dir: Path) -> tuple[Path, Path]:
