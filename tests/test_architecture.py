@@ -30,7 +30,7 @@ OWNERS = {
     "ctypes": ["media/speak.py"],
     "espeakng_loader": ["media/speak.py"],
     "faster_whisper": ["speech/*"],
-    "filelock": ["store/lock.py", "model/pull.py"],
+    "filelock": ["store/lock.py", "model/pull.py", "train/folder.py"],
     "hnswlib": ["store/graph.py"],
     "imagebind": ["model/teacher.py"],
     "open_clip": ["model/*"],

@@ -204,9 +204,10 @@ def teacher(benchmark: str, as_json: bool, **given: Any) -> None:  # noqa: ANN40
     config = settings(**common)
     dataset = load(benchmark, config.data_of(benchmark), split=rest["split"], n_val=0)
     clips = [*dataset.train, *dataset.val]
-    with open_teacher(
-        rest["weights"], config.model_dir, config.device, stall_s=config.stall_s
-    ) as (decoder, model):
+    with open_teacher(rest["weights"], config.model_dir, config.device, stall_s=config.stall_s) as (
+        decoder,
+        model,
+    ):
         events = teach(clips, decoder, model, rest["out"])
         if as_json:
             render.training_json(events)

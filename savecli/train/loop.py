@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -49,20 +50,29 @@ def train(options: Options, dataset: Dataset, *, model_dir: Path) -> Iterator[Tr
         SaveError: a disk that cannot be written, or a loss that is no number any more.
     """
     device = local_device(choose_device(options.device))
-    with team(device) as members:
-        training = _Training(options, dataset, model_dir, device, members)
-        yield from training.prepare()
-        yield from training.run()
+    with team(device) as members, Folder(options.out, options, writes=members.is_first) as folder:
+        training = _Training(options, dataset, model_dir, device, members, folder)
+        for event in chain(training.prepare(), training.run()):
+            # Each process knows the same, but for the videos that it alone could not decode.
+            if members.is_first or (isinstance(event, Preparing) and event.reason):
+                yield event
 
 
 class _Training:
     """One process's part of a training."""
 
     def __init__(
-        self, options: Options, dataset: Dataset, model_dir: Path, device: torch.device, members: Team
+        self,
+        options: Options,
+        dataset: Dataset,
+        model_dir: Path,
+        device: torch.device,
+        members: Team,
+        folder: Folder,
     ) -> None:
         self._options, self._dataset, self._members, self._device = options, dataset, members, device
-        self._folder = Folder(options.out, options, writes=members.is_first)
+        self._folder = folder
+        self._samples([clip for clip in dataset.train if clip.path is not None])  # before hours of decoding
         self._network, notes = begin(options, model_dir)
         self._network.to(device)
         self._notes = [*dataset.notes, *notes]
@@ -77,26 +87,29 @@ class _Training:
     def prepare(self) -> Iterator[Preparing]:
         """Decodes what is not decoded yet; every process its share."""
         clips = [*self._dataset.train, *self._dataset.val, *self._dataset.test]
-        paths = [clip.path for clip in clips if clip.path is not None]
+        paths = list(dict.fromkeys(clip.path for clip in clips if clip.path is not None))
         mine = [p for p in paths[self._members.rank :: self._members.size] if not self._shelf.has(p)]
-        done = prepare_all(mine, self._shelf, n_workers=self._options.n_workers)
+        options = self._options
+        done = prepare_all(mine, self._shelf, n_workers=options.n_workers, stall_s=options.stall_s)
         for n, (path, error) in enumerate(done, 1):
             yield Preparing(n_done=n, n_videos=len(mine), path=path, reason=error.message if error else "")
         self._members.wait()
 
     def run(self) -> Iterator[TrainingEvent]:
         """Everything after the preparation."""
-        options, members = self._options, self._members
+        options = self._options
         train, val, test = (
             self._usable(getattr(self._dataset, split), split) for split in ("train", "val", "test")
         )
         if not val:
             self._notes.append("nothing to choose an epoch by: the last one is kept")
-        samples = Samples(
-            train, batch_size=options.batch_size, rank=members.rank, size=members.size, seed=options.seed
-        )
+        samples = self._samples(train)
         optimiser = self._optimiser(samples)
-        place = self._folder.load(self._network, optimiser)
+        if self._lessons:
+            self._notes += self._lessons.notes([clip.video_id for clip in train])
+        self._folder.claim()
+        self._members.wait()
+        place = self._resumed(samples, self._folder.load(self._network, optimiser))
         yield TrainingBegins(
             n_samples=len(samples),
             n_train=len(train),
@@ -110,6 +123,35 @@ class _Training:
         )
         place = yield from _Epochs(self, samples, optimiser, val, place).run()
         yield from self._finish(place, test)
+
+    def _samples(self, clips: Sequence[Clip]) -> Samples:
+        options, members = self._options, self._members
+        samples = Samples(
+            clips, batch_size=options.batch_size, rank=members.rank, size=members.size, seed=options.seed
+        )
+        if samples.n_batches * options.epochs < options.accumulate:
+            raise ConfigError(
+                f"{samples.n_batches * options.epochs} batches in all make no step of {options.accumulate}",
+                hint="a smaller --accumulate or --batch-size, or more --epochs",
+            )
+        return samples
+
+    def _resumed(self, samples: Samples, place: Place) -> Place:
+        """The place, which names the samples from now on.
+
+        Raises:
+            ConfigError: processes that see different videos or checkpoints would wait for each other in vain.
+        """
+        if not self._members.agree(f"{samples.digest} {place}"):
+            raise ConfigError(
+                "the processes see different videos or checkpoints",
+                hint="give all of them the same --data, --cache and --out",
+            )
+        if place.samples not in ("", samples.digest):
+            self._notes.append(
+                f"the captions or videos are not those that this training had up to step {place.step}"
+            )
+        return replace(place, samples=samples.digest)
 
     def _usable(self, clips: Sequence[Clip], split: str) -> list[Clip]:
         usable = [clip for clip in clips if clip.path is not None and self._shelf.has(clip.path)]
@@ -130,7 +172,7 @@ class _Training:
         return BertAdam(groups, n_steps=n_steps, warmup=options.warmup)
 
     def _finish(self, place: Place, test: Sequence[Clip]) -> Iterator[TrainingEvent]:
-        best = self._folder.best()
+        best = self._folder.best(place.best_epoch)
         self._members.wait()
         if best is None or not self._members.is_first:
             return
@@ -186,6 +228,7 @@ class _Epochs:
     def run(self) -> Generator[TrainingEvent, None, Place]:
         """Yields the events; returns the last place."""
         options, samples = self._of._options, self._samples
+        owed = False
         n_done = self._place.epoch * samples.n_batches + self._place.batch
         for epoch in range(self._place.epoch, options.epochs):
             first = n_done - epoch * samples.n_batches
@@ -197,9 +240,16 @@ class _Epochs:
                 if steps:
                     self._place = replace(self._place, step=self._place.step + 1, epoch=epoch, batch=number)
                     yield self._stepped(epoch, len(batch.samples))
-                    if self._place.step % options.save_every == 0:
+                    if owed or self._place.step % options.save_every == 0:
                         self._save()
+                        owed = False
             yield from self._end(epoch)
+            # Gradients of batches that made no step yet would be lost: then the next step saves.
+            if n_done % options.accumulate == 0 or epoch == options.epochs - 1:
+                self._place = replace(self._place, epoch=epoch + 1, batch=0)
+                self._save()
+            else:
+                owed = True
         return self._place
 
     def _accumulate(self, batch: Batch, *, steps: bool) -> None:
@@ -222,13 +272,10 @@ class _Epochs:
     def _stepped(self, epoch: int, n_videos: int) -> Stepped:
         of, options = self._of, self._of._options
         retrieval, distillation = self._summed
-        if not math.isfinite(retrieval + distillation):
-            raise SaveError(
-                f"the loss is no number any more, at step {self._place.step}",
-                hint=f"a lower --lr in a new --out; up to the last checkpoint, {options.out} is sound",
-            )
+        self._check_finite(retrieval + distillation, "loss")
         lr = options.lr * self._optimiser.rate(self._place.step - 1)
         norm = clip_and_step(of._network, self._optimiser, max_norm=options.grad_norm)
+        self._check_finite(norm, "norm of the gradients")
         self._summed, now = [0.0, 0.0], time.monotonic()
         event = Stepped(
             step=self._place.step,
@@ -251,8 +298,15 @@ class _Epochs:
             of._folder.log({**record, "lr": lr, "grad_norm": norm, "elapsed_s": round(event.elapsed_s, 4)})
         return event
 
+    def _check_finite(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise SaveError(
+                f"the {what} is no number any more, at step {self._place.step}",
+                hint=f"a lower --lr in a new --out; the last checkpoint in {self._of._options.out} is sound",
+            )
+
     def _end(self, epoch: int) -> Iterator[Evaluated]:
-        """Measures the epoch, keeps it if it is the best so far, and saves."""
+        """Measures the epoch, and keeps it if it is the best so far."""
         of = self._of
         score = self._place.best_score
         if of._members.is_first and self._val:
@@ -266,10 +320,6 @@ class _Epochs:
             provenance = {"training": of._options.to_json(), "epoch": epoch, "val_r1": score}
             of._folder.keep_best(of._network, epoch, provenance)
         of._members.wait()
-        # Gradients of batches that made no step yet would be lost: then the next step saves.
-        if (epoch + 1) * self._samples.n_batches % of._options.accumulate == 0:
-            self._place = replace(self._place, epoch=epoch + 1, batch=0)
-            self._save()
         self._since = time.monotonic()
 
     def _save(self) -> None:

@@ -132,7 +132,8 @@ class Options:
             )
         if self.from_scratch and public:
             raise ConfigError(
-                "--from-scratch begins without weights", hint="leave it out, or --clip-weights and --ast-weights"
+                "--from-scratch begins without weights",
+                hint="leave it out, or --clip-weights and --ast-weights",
             )
         self._check_numbers()
 

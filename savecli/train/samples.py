@@ -53,7 +53,7 @@ class Samples:
         if len(self._samples) < FEWEST:
             raise ConfigError(
                 f"{len(self._samples)} captions to train on are too few",
-                hint=f"{FEWEST} at least; in a table of one's own, the column split says which videos are train",
+                hint=f"{FEWEST} at least; in your own table, the column split says which videos are train",
             )
         if len(self._samples) < batch_size:
             raise ConfigError(
