@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from savecli.errors import WeightsError
+
+if TYPE_CHECKING:
+    from savecli.model.checkpoint import Card, State
+    from savecli.model.dims import ModelDims
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +38,55 @@ def convert(source: Path, target: Path, *, reference: bool, start: Start | None 
         ConfigError: no such open_clip model.
     """
     from savecli.model import checkpoint
-    from savecli.model.dims import ModelDims
-    from savecli.model.start import clip_config, fresh
 
     if not source.exists():
         raise WeightsError(f"{source} is not there", hint="save model convert SOURCE TARGET")
+    if target.exists():
+        raise WeightsError(f"{target} exists already", hint="name another; nothing is overwritten")
     if start is None:
         card, state = checkpoint.read(source)
         checkpoint.check_network(source, card.dims, state)
     else:
-        dims = ModelDims(clip=clip_config(start.clip))
+        card, state = _start(source, start)
+    try:
+        if reference:
+            checkpoint.write_reference(target, state, card.dims)
+        else:
+            checkpoint.write_state(target, state, card)
+    except OSError as error:
+        raise WeightsError(
+            f"cannot write {target}: {error.strerror}", hint="is its folder there, and yours to write?"
+        ) from error
+    return facts(target) | _lost(card.dims, target)
+
+
+def _start(source: Path, start: Start) -> tuple[Card, State]:
+    from safetensors import SafetensorError
+
+    from savecli.model import checkpoint
+    from savecli.model.dims import ModelDims
+    from savecli.model.start import clip_config, fresh
+
+    dims = ModelDims(clip=clip_config(start.clip))
+    try:
         network, _ = fresh(dims, seed=start.seed, clip=source, ast=start.ast)
-        provenance = {"clip": source.name, "ast": start.ast.name, "seed": start.seed, "trained": False}
-        card = checkpoint.Card(dims=dims, media=checkpoint.media_spec(dims), provenance=provenance)
-        state = network.state_dict()
-    if reference:
-        checkpoint.write_reference(target, state, card.dims)
-    else:
-        checkpoint.write_state(target, state, card)
-    return facts(target)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise WeightsError(
+            f"cannot read {source}: {error}", hint="is it a file of CLIP's weights?"
+        ) from error
+    provenance = {"clip": source.name, "ast": start.ast.name, "seed": start.seed, "trained": False}
+    card = checkpoint.Card(dims=dims, media=checkpoint.media_spec(dims), provenance=provenance)
+    return card, network.state_dict()
+
+
+def _lost(dims: ModelDims, target: Path) -> dict[str, Any]:
+    """What a file in the reference's format has no place for, and its readers take to be otherwise."""
+    from savecli.model import checkpoint
+
+    kept = checkpoint.read(target)[0].dims
+    names = [f.name for f in fields(dims) if getattr(dims, f.name) != getattr(kept, f.name)]
+    told = ", ".join(f"{name} {getattr(dims, name)}" for name in names)
+    return {"lost in this format": told} if told else {}
 
 
 def facts(path: Path) -> dict[str, Any]:
@@ -72,8 +106,8 @@ def facts(path: Path) -> dict[str, Any]:
         "format": "save" if path.is_dir() else "reference",
         "tensors": len(state),
         "parameters": f"{sum(tensor.numel() for tensor in state.values()) / 1e6:.1f} M",
-        "image": f"{vision['layers']} layers of {vision['width']}, {dims.image_px} px",
-        "text": f"{text['layers']} layers of {text['width']}, {dims.n_words} words",
+        "image": f"{vision.get('layers', '?')} layers of {vision.get('width', '?')}, {dims.image_px} px",
+        "text": f"{text.get('layers', '?')} layers of {text.get('width', '?')}, {dims.n_words} words",
         "audio": f"{dims.audio_layers} layers of {dims.audio_width}, {dims.n_queries} queries",
         "fusion": f"{dims.fusion_layers} layers of {dims.width}, twice",
         "frames": dims.n_frames,

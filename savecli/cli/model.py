@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Unpack
 
 import click
+from click.core import ParameterSource
 
 from savecli.cli.common import PATH, Common, as_json, everywhere, said, settings
 
@@ -102,6 +103,11 @@ def model_convert(
     """
     from savecli import networks, render
 
+    given = click.get_current_context().get_parameter_source
+    if ast is None:
+        for name in ("clip", "seed"):
+            if given(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name} is for a network to begin with, which needs --ast as well")
     with render.busy("converting"):
         start = networks.Start(ast=ast, clip=clip, seed=seed) if ast else None
         facts = networks.convert(source, target, reference=to == "reference", start=start)
