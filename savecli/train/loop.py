@@ -73,11 +73,11 @@ class _Training:
         self._options, self._dataset, self._members, self._device = options, dataset, members, device
         self._folder = folder
         self._samples([clip for clip in dataset.train if clip.path is not None])  # before hours of decoding
+        self._lessons = Lessons(options.teacher, device) if options.teacher else None
         self._network, notes = begin(options, model_dir)
         self._network.to(device)
         self._notes = [*dataset.notes, *notes]
         self._shelf = Shelf(options.cache, checkpoint.media_spec(self._network.dims))
-        self._lessons = Lessons(options.teacher, device) if options.teacher else None
         if self._lessons is None and options.distillation:
             self._notes.append(
                 "no teacher: trained without soft-ALBEF (save train teacher makes its features)"
