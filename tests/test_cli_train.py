@@ -244,7 +244,6 @@ def test_convert_tells_what_is_wrong(end, tmp_path):
         ((other, tmp_path / "new"), "not a SAVE checkpoint"),
         ((other, other), "exists already"),
         ((other, tmp_path / "new", "--to", "onnx"), "onnx"),
-        ((other, tmp_path / "new", "--ast", tmp_path / "gone"), str(other)),
         ((other, tmp_path / "new", "--ast", other, "--clip", "ViT-Z"), "ViT-Z"),
         ((other, tmp_path / "new", "--clip", "ViT-L-14"), "--ast"),
         ((other, tmp_path / "new", "--seed", "3"), "--ast"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from savecli.bench.datasets import load
 from savecli.toy import make_toy
@@ -27,6 +29,16 @@ SIZES = {
     "resampler_layers": 1,
     "fusion_layers": 1,
 }
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch) -> Iterator[None]:
+    """So small a network is no work to share: on a busy machine threads that wait cost minutes."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
