@@ -23,6 +23,8 @@ SECTIONS = {
     "search": f"latency.py {{shared}}/media --captions {CAPTIONS}",
     "speech": "speech.py {shared}/media",
     "decode": "decode.py {shared}/media",
+    "save-speed": "save_speed.py {shared}/parity",
+    "learning": "learning.py",
 }
 FIXED_WIDTH = {"decode"}
 

@@ -3,13 +3,11 @@
 Each video shows a shape that moves, plays two sounds, and has a sentence spoken; the three are drawn
 independently, so none gives another away. A caption is of one kind and speaks of that alone (`kind_of`).
 
-Each caption of a test video is about that one test video only:
-
-- seen: no two have the same colour and shape; their motion is one that this pair never has in training.
-- heard: no two have the same two sounds, in whatever order; this order is not in training.
-- said: no two have the same two key words; they are never together in training.
-
-From 24 training videos on, every word of a test caption is in training captions, in other combinations.
+Each caption of a test video is about that one test video only: no two have the same colour and shape, the
+same two sounds in whatever order, or the same two key words. What test videos show, play and say is in
+training videos too, each time drawn, tuned and spoken anew and with other companions. In a `novel` toy it is
+not: the motion is one that this colour and shape never have in training, the order of the sounds and the pair
+of words are new. From 24 training videos on, every word of a test caption is in training captions either way.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -135,7 +134,7 @@ def kind_of(caption: str) -> Kind:
     raise ValueError(f"not a caption of a toy: {caption!r}")
 
 
-def make_toy(folder: Path, *, n_train: int, n_test: int, seed: int) -> None:
+def make_toy(folder: Path, *, n_train: int, n_test: int, seed: int, novel: bool = False) -> None:
     """Write videos and annotations into a new folder, all or nothing; a seed always gives the same bytes.
 
     `MSRVTT_JSFUSION_test.csv` has one sentence for each test video, seen, heard and said in turn;
@@ -150,6 +149,7 @@ def make_toy(folder: Path, *, n_train: int, n_test: int, seed: int) -> None:
         n_train: 1 or more.
         n_test: 1 to MAX_TEST.
         seed: 0 or more.
+        novel: whether test videos are made of combinations that training videos do not have.
 
     Raises:
         ConfigError: where a number is out of its range, or `folder` holds something.
@@ -165,7 +165,7 @@ def make_toy(folder: Path, *, n_train: int, n_test: int, seed: int) -> None:
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"{folder} is not empty", hint="name a new folder")
         (building / "videos").mkdir(parents=True)
-        scenes = _scenes(n_train, n_test, np.random.default_rng(seed))
+        scenes = _scenes(n_train, n_test, np.random.default_rng(seed), novel=novel)
         said = [_write(building, i, scene, voice, seed) for i, scene in enumerate(scenes)]
         _annotate(building, scenes, said, n_train)
         if folder.exists():
@@ -177,7 +177,7 @@ def make_toy(folder: Path, *, n_train: int, n_test: int, seed: int) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _scenes(n_train: int, n_test: int, rng: Generator) -> list[Scene]:
+def _scenes(n_train: int, n_test: int, rng: Generator, *, novel: bool) -> list[Scene]:
     """Training scenes, then test scenes."""
     pairs = list(product(COLOURS, SHAPES))
     seen = [(*pair, _one(list(MOTIONS), rng)) for pair in _shuffled(pairs, rng)[:n_test]]
@@ -188,19 +188,25 @@ def _scenes(n_train: int, n_test: int, rng: Generator) -> list[Scene]:
         (thing, places[(i + shift) % len(places)]) for shift in range(4) for i, thing in enumerate(things)
     ]
     said = _shuffled(diagonals[:n_test], rng)
+    deal = partial(_deal, n=n_train, rng=rng, novel=novel)
     train = zip(
-        _deal(list(product(COLOURS, SHAPES, MOTIONS)), seen, n_train, rng),
-        _deal(list(permutations(SOUNDS, 2)), heard, n_train, rng),
-        _deal(list(product(THINGS, PLACES)), said, n_train, rng),
+        deal(list(product(COLOURS, SHAPES, MOTIONS)), seen),
+        deal(list(permutations(SOUNDS, 2)), heard),
+        deal(list(product(THINGS, PLACES)), said),
         strict=True,
     )
     test = zip(seen, heard, said, strict=True)
     return [Scene(seen=s, heard=h, said=w) for some in (train, test) for s, h, w in some]
 
 
-def _deal(everything: Sequence[Words], held_out: Sequence[Words], n: int, rng: Generator) -> list[Words]:
-    """`n` combinations that are not held out, used equally often; first those that bring a new word."""
-    rest = _shuffled([words for words in everything if words not in set(held_out)], rng)
+def _deal(
+    everything: Sequence[Words], tested: Sequence[Words], *, n: int, rng: Generator, novel: bool
+) -> list[Words]:
+    """`n` combinations, those tested or, if `novel`, all others, used equally often.
+
+    First come those that bring a new word.
+    """
+    rest = _shuffled([words for words in everything if (words in set(tested)) != novel], rng)
     known: set[tuple[int, str]] = set()
     first: list[Words] = []
     later: list[Words] = []

@@ -96,7 +96,7 @@ def test_a_sound_is_most_like_another_rendering_of_itself():
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("n_test", [1, 24, MAX_TEST])
 def test_a_test_caption_has_one_answer_and_known_words_but_is_new(n_test, seed):
-    scenes = toy._scenes(24, n_test, np.random.default_rng(seed))
+    scenes = toy._scenes(24, n_test, np.random.default_rng(seed), novel=True)
     train, test = scenes[:24], scenes[24:]
     assert len(test) == n_test
     # What tells test videos apart leaves out motion and order, which a model may fail to learn.
@@ -115,8 +115,17 @@ def test_a_test_caption_has_one_answer_and_known_words_but_is_new(n_test, seed):
         }
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_unless_novel_every_tested_combination_is_trained_with_other_company(seed):
+    scenes = toy._scenes(48, 24, np.random.default_rng(seed), novel=False)
+    train, test = scenes[:48], scenes[48:]
+    for kind in KINDS:
+        assert {getattr(scene, kind) for scene in test} == {getattr(scene, kind) for scene in train}
+    assert not {(s.seen, s.heard, s.said) for s in test} & {(s.seen, s.heard, s.said) for s in train}
+
+
 def test_what_is_seen_heard_and_said_do_not_give_each_other_away():
-    scenes = toy._scenes(2000, 1, np.random.default_rng(0))[:2000]
+    scenes = toy._scenes(2000, 1, np.random.default_rng(0), novel=True)[:2000]
     for one, other in combinations(KINDS, 2):
         together = defaultdict(set)
         for scene in scenes:
@@ -127,7 +136,7 @@ def test_what_is_seen_heard_and_said_do_not_give_each_other_away():
 
 def test_a_word_is_of_one_kind():
     words = {
-        kind: {w for s in toy._scenes(300, 1, np.random.default_rng(0)) for w in getattr(s, kind)}
+        kind: {w for s in toy._scenes(300, 1, np.random.default_rng(0), novel=True) for w in getattr(s, kind)}
         for kind in KINDS
     }
     assert all(not words[one] & words[other] for one, other in combinations(KINDS, 2))

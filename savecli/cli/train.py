@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from savecli.cli.common import PATH, Command, Common, as_json, everywhere, said, settings
 from savecli.train.options import DEFAULTS, PADDINGS, PRECISIONS, Options
 
+if TYPE_CHECKING:
+    from savecli.config import Config
+
 RANGES = {int: click.IntRange(min=1), float: click.FloatRange(min=0)}
 POSITIVE, SHARE = click.FloatRange(min=0, min_open=True), click.FloatRange(min=0, max=1)
 WORDS = click.IntRange(min=3)
-TITLES = {"msrvtt": "MSR-VTT", "vatex": "VATEX", "charades": "Charades", "csv": "your own videos"}
+TITLES = {
+    "msrvtt": "MSR-VTT",
+    "vatex": "VATEX",
+    "charades": "Charades",
+    "csv": "your own videos",
+    "toy": "made-up videos, in minutes on a CPU; they are made at first use",
+}
+N_TOY_TRAIN, N_TOY_TEST = 360, 24
 
 
 class Blocks(click.ParamType[int]):
@@ -72,6 +83,7 @@ STEPS = (
         "Factor on it for what came pretrained.  [default: 0.001; 1 from scratch]",
         type=RANGES[float],
     ),
+    shown("query_lr", "Factor on it for the queries of the audio resampler."),
     shown("warmup", "Share of the steps in which the rate rises.", SHARE),
     shown("weight_decay", "Not of biases."),
     shown("grad_norm", "Limit on the norm of all gradients.", POSITIVE),
@@ -153,9 +165,10 @@ def add(benchmark: str) -> None:
 
         common, rest = split(given)
         config = settings(**common)
-        options = Options.of(benchmark, config.data_of(benchmark), config.cache_dir / "clips", rest)
+        data = toy_folder(config) if benchmark == "toy" else config.data_of(benchmark)
+        options = Options.of(benchmark, data, config.cache_dir / "clips", rest)
         dataset = load(
-            benchmark,
+            "msrvtt" if benchmark == "toy" else benchmark,
             options.data,
             split=options.split,
             asr=options.asr,
@@ -174,7 +187,22 @@ def add(benchmark: str) -> None:
     decorated: Command = as_json(everywhere(command))
     for each in reversed([*options, *LOSS, *STEPS, *NETWORK]):
         decorated = each(decorated)
-    train.command(benchmark)(decorated)
+    added = train.command(benchmark)(decorated)
+    for parameter in added.params:
+        parameter.default = DEFAULTS[benchmark].get(str(parameter.name), parameter.default)
+
+
+def toy_folder(config: Config) -> Path:
+    """Where the made-up benchmark lies; it is made where it does not."""
+    from savecli import render
+    from savecli.toy import make_toy
+
+    folder = config.data or config.cache_dir / "toy"
+    if not folder.is_dir():
+        with render.busy(f"making {N_TOY_TRAIN + N_TOY_TEST} small videos"):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            make_toy(folder, n_train=N_TOY_TRAIN, n_test=N_TOY_TEST, seed=1)
+    return folder
 
 
 for name in DEFAULTS:
@@ -182,7 +210,7 @@ for name in DEFAULTS:
 
 
 @train.command("teacher")
-@click.argument("benchmark", type=click.Choice(tuple(DEFAULTS)))
+@click.argument("benchmark", type=click.Choice([name for name in DEFAULTS if name != "toy"]))
 @option("out", "File of features; what is in it is kept.", type=PATH, required=True)
 @option("weights", "ImageBind's weights.  [default: those of save model pull]", type=PATH)
 @DATA[0]

@@ -279,7 +279,10 @@ def infer_dims(theirs: Mapping[str, Tensor], source: object) -> ModelDims:
 
 def _read_clip(path: Path) -> State:
     if path.suffix == ".safetensors":
-        state: State = load_file(path)
+        try:
+            state: State = load_file(path)
+        except _DAMAGED as error:
+            raise WeightsError(f"cannot read {path}: {error}", hint="is the copy whole?") from error
         return state
     try:
         # OpenAI's file is an archive with its own code; only its tensors are taken.
@@ -287,7 +290,7 @@ def _read_clip(path: Path) -> State:
             warnings.simplefilter("ignore", FutureWarning)  # there is no other reader of such archives
             archive = torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
         return {name: tensor for name, tensor in archive.items() if name not in _OPENAI_ONLY}
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # no archive, or nothing at all: the other reader says which
         return _unpickled(path)
 
 

@@ -80,7 +80,7 @@ class ModelDims:
         try:
             dims = cls(**record)
             sizes = [dims.width, dims.image_px, dims.n_audio_tokens, dims.fusion_heads]
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, ZeroDivisionError) as error:
             raise WeightsError(
                 f"these are not the sizes of a model: {error}", hint="save model info"
             ) from error

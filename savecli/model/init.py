@@ -5,27 +5,45 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from savecli.model.network import Save
+from savecli.model.network import FusionLayer, Save
 
 STD = 0.02
+WIDTH = 512
+"""Of the paper's network, in which `STD` keeps what passes a layer at about half its size."""
+TABLE_STD = 0.2
+"""From scratch, positions must be heard beside patches of about half a unit."""
+GATE_STD = 4.0
+LOGIT_SCALE = 4.0
+"""From scratch, the logarithm of 55. CLIP comes with 100; at the 14 that it once began with, what is heard and
+said, small beside what is seen, is not learnt for a long time."""
 _TABLES = ("class_embedding", "positional_embedding", "cls_token", "dist_token", "pos_embed")
 _COPIED = ("self_attn", "ln_self", "ln_mlp", "mlp")
 _FROM_CLIP = ("attn", "ln_1", "ln_2", "mlp")
 
 
-def initialise(network: Save, *, seed: int) -> None:
-    """Sets every tensor that does not come from CLIP or from the AST; for the same seed, to the same values.
+def initialise(network: Save, *, seed: int, from_scratch: bool = False) -> None:
+    """Sets every tensor; for the same seed, to the same values.
 
-    CLIP and the AST themselves get values to train from scratch with, which `start_from_clip` and
-    `start_from_ast` then replace. Copies from CLIP are made by `copy_from_clip`, after that.
+    `start_from_clip` and `start_from_ast` then replace the encoders, and `copy_from_clip` makes the copies.
+    The paper's own start has one deviation for layers of any width, which all but mutes a narrow network.
+
+    Args:
+        network: in which no value is kept.
+        seed: of all that is drawn.
+        from_scratch: the encoders stay as they are drawn: deviations go by each layer's inputs (those of the
+            paper, at its width), and the gates begin open.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
-            _initialise(module, generator)
+            _initialise(module, generator, from_scratch)
+        if from_scratch:
+            _open_gates(network, generator)
+            network.logit_scale.fill_(LOGIT_SCALE)
+        table_std = TABLE_STD if from_scratch else STD
         for name, parameter in network.named_parameters():
             if name.endswith(_TABLES):
-                parameter.normal_(0, STD, generator=generator)
+                parameter.normal_(0, table_std, generator=generator)
         text, audio = network.text_encoder, network.audio_encoder
         text.text_projection.normal_(0, text.text_projection.shape[0] ** -0.5, generator=generator)
         if isinstance(getattr(network.visual_encoder, "proj", None), nn.Parameter):
@@ -57,12 +75,25 @@ def copy_from_clip(network: Save) -> bool:
     return True
 
 
-def _initialise(module: nn.Module, generator: torch.Generator) -> None:
+def _open_gates(network: Save, generator: torch.Generator) -> None:
+    """Gates near plus or minus one: a closed one hides what is behind it from the encoders' gradients."""
+    layers = [module for module in network.modules() if isinstance(module, FusionLayer)]
+    for gate in (gate for layer in layers for gate in (layer.attn_gate, layer.ff_gate)):
+        for linear in (gate.fc, gate.proj):
+            linear.weight.normal_(0, GATE_STD * linear.in_features**-0.5, generator=generator)
+
+
+def _initialise(module: nn.Module, generator: torch.Generator, from_scratch: bool) -> None:
     if isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
-        module.weight.normal_(0, STD, generator=generator)
+        std = STD
+        if from_scratch and isinstance(module, nn.Embedding):
+            std = 1.0  # or the first layers drown the words
+        elif from_scratch:
+            std = STD * (WIDTH / module.weight[0].numel()) ** 0.5
+        module.weight.normal_(0, std, generator=generator)
         if isinstance(bias := getattr(module, "bias", None), nn.Parameter):
             nn.init.zeros_(bias)
     elif isinstance(module, nn.MultiheadAttention):

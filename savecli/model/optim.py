@@ -41,17 +41,23 @@ def is_trainable(name: str, freeze: int | None) -> bool:
     return _ALWAYS_FROZEN.match(name) is None
 
 
-def lr_multiplier(name: str, clip_lr: float) -> float:
+def lr_multiplier(name: str, clip_lr: float, query_lr: float = QUERY_LR) -> float:
     """The learning rate of a parameter in units of the base rate; `clip_lr` is that of pretrained ones."""
     if name == "audio_encoder.projection":
         return 1.0
     if name == "audio_resampler.queries":
-        return QUERY_LR
+        return query_lr
     return clip_lr if name.startswith(_CLIP) else 1.0
 
 
 def parameter_groups(
-    network: nn.Module, *, lr: float, clip_lr: float, weight_decay: float, freeze: int | None
+    network: nn.Module,
+    *,
+    lr: float,
+    clip_lr: float,
+    query_lr: float = QUERY_LR,
+    weight_decay: float,
+    freeze: int | None,
 ) -> list[dict[str, Any]]:
     """Freezes what is not trained, and groups the rest by learning rate and weight decay.
 
@@ -62,7 +68,7 @@ def parameter_groups(
         parameter.requires_grad_(is_trainable(name, freeze))
         if parameter.requires_grad:
             decay = 0.0 if "bias" in name else weight_decay
-            groups.setdefault((lr * lr_multiplier(name, clip_lr), decay), []).append(parameter)
+            groups.setdefault((lr * lr_multiplier(name, clip_lr, query_lr), decay), []).append(parameter)
     return [
         {"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()
     ]

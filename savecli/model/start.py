@@ -65,7 +65,7 @@ def fresh(dims: ModelDims, *, seed: int, clip: Path | None, ast: Path | None) ->
     """
     torch.manual_seed(seed)  # some of open_clip's image encoders draw their own first values
     network = Save(dims)
-    initialise(network, seed=seed)
+    initialise(network, seed=seed, from_scratch=clip is None)
     if clip is not None:
         checkpoint.start_from_clip(network, clip)
     if ast is not None:

@@ -165,6 +165,7 @@ class _Training:
             self._network,
             lr=options.lr,
             clip_lr=options.clip_lr,
+            query_lr=options.query_lr,
             weight_decay=options.weight_decay,
             freeze=options.freeze,
         )

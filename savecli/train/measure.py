@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from savecli.bench import metrics
 from savecli.bench.datasets import Clip
@@ -33,6 +34,23 @@ def measure(
     network: Save, clips: Sequence[Clip], shelf: Shelf, *, n_workers: int, no_audio: bool, no_speech: bool
 ) -> tuple[metrics.Recall, metrics.Recall]:
     """Text to video and video to text, every caption a query, every clip in the gallery."""
+    score, targets = score_all(
+        network, clips, shelf, n_workers=n_workers, no_audio=no_audio, no_speech=no_speech
+    )
+    t2v, v2t = metrics.t2v_ranks(score, targets), metrics.v2t_ranks(score, targets)
+    return metrics.recall(t2v), metrics.recall(v2t)
+
+
+def score_all(
+    network: Save,
+    clips: Sequence[Clip],
+    shelf: Shelf,
+    *,
+    n_workers: int = 1,
+    no_audio: bool = False,
+    no_speech: bool = False,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(Q, V) scores of all captions, clip by clip, with all clips; (Q,) the clip of each caption."""
     singles = [Sample(clip=clip, caption="") for clip in clips]
     batches = (tuple(singles[i : i + VIDEOS_AT_ONCE]) for i in range(0, len(singles), VIDEOS_AT_ONCE))
 
@@ -47,4 +65,4 @@ def measure(
     with torch.inference_mode():
         score = score_texts(network, encode_gallery(network, inputs()), captions, short_rule=True)
     network.train(was_training)
-    return tuple(metrics.recall(ranks(score, targets)) for ranks in (metrics.t2v_ranks, metrics.v2t_ranks))  # type: ignore[return-value]
+    return score, targets

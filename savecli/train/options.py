@@ -17,6 +17,24 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "vatex": {"batch_size": 128, "n_words": 32, "n_frames": 12, "margin": 0.05},
     "charades": {"batch_size": 64, "n_words": 64, "n_frames": 32, "margin": 0.1},
     "csv": {"batch_size": 128, "n_words": 32, "n_frames": 12, "margin": 0.1},
+    # Minutes on a CPU: two small frames, coarse patches of sound, encoders whose first layer stays as drawn.
+    "toy": {
+        "batch_size": 32,
+        "n_words": 32,
+        "n_frames": 2,
+        "margin": 0.0,
+        "from_scratch": True,
+        "dims": Path(__file__).with_name("toy.json"),
+        "n_queries": 8,
+        "resampler_layers": 1,
+        "fusion_layers": 1,
+        "epochs": 24,
+        "lr": 2e-3,
+        "clip_lr": 1.0,
+        "query_lr": 3.0,
+        "weight_decay": 0.01,
+        "freeze": 12,
+    },
 }
 _NOT_THE_TRAINING = ("out", "cache", "device", "n_workers", "stall_s", "log_every", "save_every")
 _MAY_MOVE = ("data", "asr")
@@ -47,7 +65,8 @@ class Options:
         padding: "reference" lets empty slots take part, "masked" does not.
         epochs, batch_size, accumulate: batches are of all processes together; gradients of `accumulate` of
             them make a step.
-        lr, clip_lr: base rate, and the factor on it for what came pretrained.
+        lr, clip_lr, query_lr: base rate, and the factors on it for what came pretrained and for the
+            resampler's queries.
         warmup: share of all steps.
         weight_decay, grad_norm: of the optimiser.
         beta, margin, temperature, distillation: of the losses and of the score.
@@ -82,6 +101,7 @@ class Options:
     accumulate: int = 1
     lr: float = 1e-4
     clip_lr: float = 1e-3
+    query_lr: float = 100.0
     warmup: float = 0.1
     weight_decay: float = 0.2
     grad_norm: float = 1.0

@@ -352,3 +352,26 @@ def test_a_copied_folder_is_the_same_model(network, tmp_path):
     checkpoint.write(tmp_path / "mine", network, provenance={})
     shutil.copytree(tmp_path / "mine", tmp_path / "copy")
     assert checkpoint.load(tmp_path / "copy")[1].sha256 == checkpoint.load(tmp_path / "mine")[1].sha256
+
+
+class TestFromScratch:
+    """Another start than the paper's, for networks of any width that nothing is loaded into."""
+
+    def drawn(self, dims=SMALL):
+        network = Save(dims)
+        initialise(network, seed=4, from_scratch=True)
+        return network
+
+    def test_layers_keep_the_size_of_what_passes(self):
+        layer = self.drawn().speech_fusion.layers[0]
+        for linear in (layer.mlp.fc, layer.mlp.proj, layer.cross_ff.fc):
+            size = float(linear.weight.std()) * linear.in_features**0.5
+            assert size == pytest.approx(0.02 * 512**0.5, rel=0.1)
+
+    def test_gates_begin_open(self):
+        layer = self.drawn().audio_fusion.layers[0]
+        gates = torch.tanh(layer.attn_gate(torch.randn(50, 2 * SMALL.width)))
+        assert float(gates.abs().median()) > 0.5
+
+    def test_the_score_begins_sharp(self):
+        assert float(self.drawn().logit_scale.detach()) == 4.0
