@@ -14,8 +14,8 @@ TABLE_STD = 0.2
 """From scratch, positions must be heard beside patches of about half a unit."""
 GATE_STD = 4.0
 LOGIT_SCALE = 4.0
-"""From scratch, the logarithm of 55. CLIP comes with 100; at the 14 that it once began with, what is heard and
-said, small beside what is seen, is not learnt for a long time."""
+"""From scratch, the logarithm of 55. CLIP comes with 100; at the 14 that it once began with, what is heard
+and said, small beside what is seen, is not learnt for a long time."""
 _TABLES = ("class_embedding", "positional_embedding", "cls_token", "dist_token", "pos_embed")
 _COPIED = ("self_attn", "ln_self", "ln_mlp", "mlp")
 _FROM_CLIP = ("attn", "ln_1", "ln_2", "mlp")

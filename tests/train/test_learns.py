@@ -1,7 +1,7 @@
 """Training really learns, and each branch earns its place.
 
-`save train toy` in a smaller edition: a dozen test videos that are new, of things that occur in training. Three
-trainings of the same length, each on one core, in processes of their own because two cores do twice the work.
+`save train toy` in a smaller edition: a dozen test videos that are new, of things that occur in training.
+Three trainings of the same length, in processes of their own because two cores do twice the work.
 """
 
 from __future__ import annotations
