@@ -23,6 +23,9 @@ def main() -> NoReturn:
     """Run, and turn every ending into an exit code."""
     # A sentence is too little work to share: BLAS threads that wait for each other cost a query .4 s.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # torch's threads spin while they wait: beside other work, two of them then take longer than one
+    # (benchmarks/RESULTS.md, encoding a video with SAVE).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = cli(standalone_mode=False)
     except click.ClickException as error:

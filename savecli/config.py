@@ -55,6 +55,11 @@ class Config:
         return self.home / "store"
 
     @property
+    def is_follower(self) -> bool:
+        """Whether `torchrun` started this process beside one that speaks for all."""
+        return os.environ.get("RANK", "0") != "0"
+
+    @property
     def cache_dir(self) -> Path:
         """What can be made again, such as decoded benchmarks."""
         return _cache()

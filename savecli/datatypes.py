@@ -123,6 +123,7 @@ class MediaSpec:
         size_px: ... and its centre cropped to this many pixels square.
         sample_rate_hz: of the waveform.
         window_s: length of a full segment.
+        frames_per_s: how densely a benchmark's clip is sampled before it is thinned to `n_frames`.
         resampler: whose bicubic made the pictures that the weights know, "swscale" or "pillow".
     """
 
@@ -132,6 +133,7 @@ class MediaSpec:
     sample_rate_hz: int = 16_000
     window_s: float = 12.0
     resampler: str = "swscale"
+    frames_per_s: int = 1
 
     def __post_init__(self) -> None:
         _check(self.resampler in RESAMPLERS, f"no such resampler: {self.resampler}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,24 @@ class Start:
     seed: int
 
 
-def convert(source: Path, target: Path, *, reference: bool, start: Start | None = None) -> dict[str, Any]:
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    reference: bool,
+    start: Start | None = None,
+    fed: Mapping[str, int | None] | None = None,
+) -> dict[str, Any]:
     """Writes a network in the reference's format or in ours, and returns its facts.
 
     In ours, precision stays as it is; in the reference's, half of the tensors have 16 bits.
+
+    Args:
+        source: a file of the reference's, or a folder of ours.
+        target: what is written.
+        reference: whether the target is the reference's.
+        start: how to make a network of CLIP's weights.
+        fed: `n_frames`, `frames_per_s` and `n_words`, which a file of the reference's does not tell.
 
     Raises:
         WeightsError: a source that is not a SAVE network, or a target that exists or cannot be written.
@@ -48,6 +63,11 @@ def convert(source: Path, target: Path, *, reference: bool, start: Start | None 
         checkpoint.check_network(source, card.dims, state)
     else:
         card, state = _start(source, start)
+    if known := {name: n for name, n in (fed or {}).items() if n is not None}:
+        dims = replace(card.dims, **known)  # type: ignore[arg-type]
+        card = replace(card, dims=dims, media=checkpoint.media_spec(dims))
+    if reference:
+        checkpoint.check_reference(source, state, card.dims)
     try:
         if reference:
             checkpoint.write_reference(target, state, card.dims)
@@ -57,7 +77,7 @@ def convert(source: Path, target: Path, *, reference: bool, start: Start | None 
         raise WeightsError(
             f"cannot write {target}: {error.strerror}", hint="is its folder there, and yours to write?"
         ) from error
-    return facts(target) | _lost(card.dims, target)
+    return facts(target) | (_lost(card.dims, target) if reference else {})
 
 
 def _start(source: Path, start: Start) -> tuple[Card, State]:
@@ -85,8 +105,8 @@ def _lost(dims: ModelDims, target: Path) -> dict[str, Any]:
 
     kept = checkpoint.read(target)[0].dims
     names = [f.name for f in fields(dims) if getattr(dims, f.name) != getattr(kept, f.name)]
-    told = ", ".join(f"{name} {getattr(dims, name)}" for name in names)
-    return {"lost in this format": told} if told else {}
+    told = [f"{name} {getattr(dims, name)}" for name in names]
+    return {"lost in this format": ", ".join([*told, "CLIP and AST weights are rounded to 16 bits"])}
 
 
 def facts(path: Path) -> dict[str, Any]:
@@ -113,5 +133,9 @@ def facts(path: Path) -> dict[str, Any]:
         "frames": dims.n_frames,
         "padding": "reference" if dims.reference_compat else "masked",
         "sha256": card.sha256 or card.provenance.get("source_sha256", ""),
-        **{f"from {name}": value for name, value in card.provenance.items() if not isinstance(value, dict)},
+        **{
+            f"from {name}": value
+            for name, value in card.provenance.items()
+            if not isinstance(value, dict) and name not in ("format", "source_sha256")
+        },
     }

@@ -25,7 +25,7 @@ from savecli.errors import MediaError, SaveError
 from savecli.media.footage import Timeline
 from savecli.media.segment import sampled_frames
 from savecli.media.worker import Decoder
-from savecli.model.fbank import log_mel
+from savecli.model.fbank import N_ROWS, log_mel
 
 VERSION = 1
 """Of what is kept; another number makes everything anew."""
@@ -133,7 +133,7 @@ def prepare(path: Path, spec: MediaSpec, decoder: Decoder) -> Prepared:
     timeline = decoder.probe(path)
     stream = decoder.frames(
         timeline,
-        frame_times(timeline, spec.n_frames),
+        frame_times(timeline, spec.n_frames, per_s=spec.frames_per_s),
         resize_px=spec.resize_px,
         size_px=spec.size_px,
         resampler=spec.resampler,
@@ -150,8 +150,8 @@ def prepare(path: Path, spec: MediaSpec, decoder: Decoder) -> Prepared:
     return Prepared(frames=np.stack(frames), fbank=_fbank(blocks))
 
 
-def frame_times(timeline: Timeline, n_frames: int) -> tuple[float, ...]:
-    """When the frames are shown that SAVE reads of a file: one a second, thinned to `n_frames`."""
+def frame_times(timeline: Timeline, n_frames: int, *, per_s: int = 1) -> tuple[float, ...]:
+    """When the frames are shown that SAVE reads of a file: so many a second, thinned to `n_frames`."""
     if timeline.video is None:
         return ()
     start_s = timeline.video.start_s
@@ -159,18 +159,16 @@ def frame_times(timeline: Timeline, n_frames: int) -> tuple[float, ...]:
     fps = max(timeline.fps, 1.0)
     n_shown = timeline.n_frames if timeline.fps >= 1 else max(1, int(timeline.video_end_s - start_s))
     # A little after its stamp, which may be rounded, and long before the next frame's.
-    return tuple(start_s + (i + 0.25) / fps for i in sampled_frames(n_shown, fps, n_frames))
+    taken = sampled_frames(n_shown, fps, n_frames, per_s=per_s)
+    return tuple(start_s + (i + 0.25) / fps for i in taken)
 
 
 def _fbank(blocks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32] | None:
-    if not blocks:
+    if sum(map(len, blocks)) < N_ROWS:  # not a sample for each row: too short to hear
         return None
     waveform = np.concatenate(blocks)
     levels = np.clip(np.round(waveform * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE
-    try:
-        return log_mel(levels.astype(np.float32))
-    except ValueError:  # shorter than a window: too short to hear
-        return None
+    return log_mel(levels.astype(np.float32))
 
 
 def prepare_all(

@@ -31,6 +31,7 @@ from savecli.media.worker import Decoder
 from savecli.model.score import Curve, Score
 from savecli.store import Store
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as savecli.__main__ has it, before torch is imported
 SHARED = Path(os.environ.get("SAVE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
 FPS = 10

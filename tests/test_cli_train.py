@@ -260,3 +260,16 @@ def test_info_of_a_file_that_is_no_network(end, tmp_path):
     code, out, err = end("model", "info", tmp_path / "x")
     assert (code, out) == (2, "")
     assert str(tmp_path / "x") in err
+
+
+def test_the_toy_is_made_in_the_cache_wherever_benchmarks_lie(monkeypatch, tmp_path):
+    from savecli import config, toy
+    from savecli.cli.train import toy_folder
+
+    made = []
+    monkeypatch.setattr(toy, "make_toy", lambda folder, **_: made.append(folder))
+    monkeypatch.setenv("SAVE_DATA", str(tmp_path))
+    settings = config.load()
+    assert toy_folder(settings, None) == settings.cache_dir / "toy"
+    assert toy_folder(settings, tmp_path / "mine") == tmp_path / "mine"
+    assert made == [settings.cache_dir / "toy", tmp_path / "mine"]

@@ -93,7 +93,7 @@ def test_what_their_format_has_no_place_for_is_told(network, tmp_path):
     card = checkpoint.Card(dims=dims, media=checkpoint.media_spec(dims))
     checkpoint.write_state(tmp_path / "masked", network.state_dict(), card)
     told = convert(tmp_path / "masked", tmp_path / "new.bin", reference=True)
-    assert told["lost in this format"] == "n_words 64, reference_compat False"
+    assert told["lost in this format"].startswith("n_words 64, reference_compat False, CLIP")
     assert told["padding"] == "reference"
     assert "lost in this format" not in convert(tmp_path / "masked", tmp_path / "new", reference=False)
 
@@ -220,3 +220,21 @@ def test_facts_are_for_people_and_programs(ours, theirs):
 def test_facts_of_what_is_no_network(tmp_path):
     with pytest.raises(WeightsError):
         facts(tmp_path)
+
+
+def test_what_the_reference_s_format_cannot_hold_is_refused_before_anything_is_written(tmp_path):
+    other = replace(SMALL, audio_stride=16)
+    made = Save(other)
+    initialise(made, seed=1)
+    checkpoint.write(tmp_path / "other", made, provenance={})
+    with pytest.raises(WeightsError, match="cannot hold"):
+        convert(tmp_path / "other", tmp_path / "new.bin", reference=True)
+    assert not (tmp_path / "new.bin").exists()
+
+
+def test_what_a_file_of_theirs_does_not_tell_can_be_said(theirs, tmp_path):
+    fed = {"n_frames": 32, "frames_per_s": 2, "n_words": 64}
+    convert(theirs, tmp_path / "charades", reference=False, fed=fed)
+    card = checkpoint.read(tmp_path / "charades")[0]
+    assert (card.dims.n_frames, card.dims.frames_per_s, card.dims.n_words) == (32, 2, 64)
+    assert (card.media.n_frames, card.media.frames_per_s, card.media.window_s) == (32, 2, 16.0)

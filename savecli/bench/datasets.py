@@ -24,6 +24,7 @@ def load(
     asr: Path | None = None,
     n_val: int | None = None,
     seed: int = 42,
+    with_speech: bool = True,
 ) -> Dataset:
     """Read a benchmark's annotations and find its videos; none is opened.
 
@@ -39,6 +40,7 @@ def load(
         asr: file with transcripts; if None, a file below `root` named `*asr*.json` or `*vad_text*.json`.
         n_val: videos to hold out where no list does; 0 turns it off, None takes a tenth, at most 500.
         seed: of that choice.
+        with_speech: whether transcripts are looked for and read.
 
     Raises:
         ConfigError: where the name or the split is unknown.
@@ -57,7 +59,7 @@ def load(
         found = msrvtt.read(folder, split)
     else:
         found = {"vatex": vatex, "charades": charades}[name].read(folder)
-    speech = read_speech(folder, name, asr)
+    speech = read_speech(folder, name, asr) if with_speech else {}
     return dataset(folder, found, name=name, split=split, speech=speech, n_val=n_val, seed=seed)
 
 

@@ -14,7 +14,7 @@ class Clip:
         video_id: as the annotations spell it.
         path: of its file; None where there is none.
         captions: one or more, without surrounding white space, in the order of the file.
-        speech: what is said in it; "" where its entry has no words, None where it has no entry.
+        speech: what is said in it, as it came; "" where its entry has no words, None where it has no entry.
     """
 
     video_id: str

@@ -143,7 +143,8 @@ def read_speech(folder: Folder, name: str, asr: Path | None) -> dict[str, str]:
             raise damaged(path, f"the entry of {key!r} is no text")
         video_id = without(PurePosixPath(key).name, SOUND_SUFFIXES + VIDEO_SUFFIXES)
         n_doubles += video_id in said
-        said.setdefault(video_id, (text or "").strip())
+        # As it came: SAVE's rule for short texts counts white space.
+        said.setdefault(video_id, text if text and text.strip() else "")
     folder.note_count(n_doubles, f"entries of {path.name} repeat an id: the first one counts")
     return said
 

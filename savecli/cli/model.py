@@ -83,6 +83,13 @@ def model_pull(names: tuple[str, ...], as_json: bool, **common: Unpack[Common]) 
 @click.option(
     "--clip", default="ViT-B-32-quickgelu", show_default=True, help="The open_clip model of such a SOURCE."
 )
+@click.option(
+    "--n-frames", type=click.IntRange(min=1), help="What the reference's files do not tell.  [default: 12]"
+)
+@click.option("--frames-per-s", type=click.IntRange(min=1), help="Likewise.  [default: 1]")
+@click.option(
+    "--n-words", type=click.IntRange(min=3), help="Likewise; Charades has 32, 2, 64.  [default: 32]"
+)
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of what is drawn.")
 @as_json
 @everywhere
@@ -93,6 +100,9 @@ def model_convert(
     ast: Path | None,
     clip: str,
     seed: int,
+    n_frames: int | None,
+    frames_per_s: int | None,
+    n_words: int | None,
     as_json: bool,
     **_: Unpack[Common],
 ) -> None:
@@ -110,7 +120,8 @@ def model_convert(
                 raise click.UsageError(f"--{name} is for a network to begin with, which needs --ast as well")
     with render.busy("converting"):
         start = networks.Start(ast=ast, clip=clip, seed=seed) if ast else None
-        facts = networks.convert(source, target, reference=to == "reference", start=start)
+        fed = {"n_frames": n_frames, "frames_per_s": frames_per_s, "n_words": n_words}
+        facts = networks.convert(source, target, reference=to == "reference", start=start, fed=fed)
     if as_json:
         render.line(facts)
     else:

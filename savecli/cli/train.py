@@ -25,6 +25,16 @@ TITLES = {
     "csv": "your own videos",
     "toy": "made-up videos, in minutes on a CPU; they are made at first use",
 }
+NEEDS = {
+    "msrvtt": "Below --data: MSRVTT_data.json, MSRVTT_train.9k.csv (or 7k), MSRVTT_JSFUSION_test.csv, the "
+    "videos in any folder, and transcripts (*asr*.json).",
+    "vatex": "Below --data: train_list.txt, val_list.txt, test_list.txt and ref_captions.json, or the "
+    "official JSON files; the videos in any folder, and transcripts (*asr*.json).",
+    "charades": "Below --data: Charades_v1_train.csv, Charades_v1_test.csv, the videos in any folder, and "
+    "transcripts (*asr*.json).",
+    "csv": "--data is a CSV or JSONL of video, caption and, if you like, split (train, val or test).",
+    "toy": "Needs the extra toy: pip install 'savecli[toy]'.",
+}
 N_TOY_TRAIN, N_TOY_TEST = 360, 24
 
 
@@ -93,7 +103,11 @@ STEPS = (
     shown("reference_gather", "Over several processes, gradients as the reference has them.", is_flag=True),
 )
 NETWORK = (
-    shown("padding", "Whether empty frames and words take part.", click.Choice(PADDINGS)),
+    option(
+        "padding",
+        "Whether empty frames and words take part.  [default: the checkpoint's; reference]",
+        type=click.Choice(PADDINGS),
+    ),
     shown("n_queries", "Of the audio resampler."),
     shown("resampler_layers", "Of the audio resampler."),
     shown("fusion_layers", "Of each gated fusion."),
@@ -101,7 +115,12 @@ NETWORK = (
     shown("no_speech", "Ablation: nothing is said.", is_flag=True),
 )
 RUN = (
-    option("out", "Folder of the training; one that is there goes on.", type=PATH, required=True),
+    option(
+        "out",
+        "Folder of the training; one that is there goes on. In full size, 10 GB.",
+        type=PATH,
+        required=True,
+    ),
     option(
         "n_val",
         "Videos held out for choosing the epoch.  [default: a tenth, 500 at most]",
@@ -119,6 +138,7 @@ def own(benchmark: str) -> tuple[Callable[[Command], Command], ...]:
     about = {
         "batch_size": "Captions in a batch, of all processes together.",
         "n_words": "Tokens of a caption, start and end included.",
+        "frames_per_s": "Of the frames that the video's are thinned out of.",
         "n_frames": "Frames of a video.",
         "margin": "Upper limit of the adaptive margin.",
     }
@@ -131,6 +151,7 @@ def own(benchmark: str) -> tuple[Callable[[Command], Command], ...]:
             show_default=True,
         )
         for name, text in about.items()
+        if name in defaults
     )
 
 
@@ -165,7 +186,7 @@ def add(benchmark: str) -> None:
 
         common, rest = split(given)
         config = settings(**common)
-        data = toy_folder(config) if benchmark == "toy" else config.data_of(benchmark)
+        data = toy_folder(config, common["data"]) if benchmark == "toy" else config.data_of(benchmark)
         options = Options.of(benchmark, data, config.cache_dir / "clips", rest)
         dataset = load(
             "msrvtt" if benchmark == "toy" else benchmark,
@@ -180,9 +201,9 @@ def add(benchmark: str) -> None:
         if as_json:
             render.training_json(events)
         else:
-            render.training_table(events, quiet=said("quiet", common["quiet"]))
+            render.training_table(events, quiet=said("quiet", common["quiet"]) or config.is_follower)
 
-    command.__doc__ = f"Train on {TITLES[benchmark]}."
+    command.__doc__ = f"Train on {TITLES[benchmark]}.\n\n{NEEDS[benchmark]}"
     options = [*RUN, *DATA, *(SPLIT if benchmark == "msrvtt" else ()), *START, *own(benchmark)]
     decorated: Command = as_json(everywhere(command))
     for each in reversed([*options, *LOSS, *STEPS, *NETWORK]):
@@ -192,12 +213,12 @@ def add(benchmark: str) -> None:
         parameter.default = DEFAULTS[benchmark].get(str(parameter.name), parameter.default)
 
 
-def toy_folder(config: Config) -> Path:
+def toy_folder(config: Config, named: Path | None) -> Path:
     """Where the made-up benchmark lies; it is made where it does not."""
     from savecli import render
     from savecli.toy import make_toy
 
-    folder = config.data or config.cache_dir / "toy"
+    folder = named or config.cache_dir / "toy"  # SAVE_DATA is where benchmarks lie that others made
     if not folder.is_dir():
         with render.busy(f"making {N_TOY_TRAIN + N_TOY_TEST} small videos"):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -230,13 +251,12 @@ def teacher(benchmark: str, as_json: bool, **given: Any) -> None:  # noqa: ANN40
 
     common, rest = split(given)
     config = settings(**common)
-    dataset = load(benchmark, config.data_of(benchmark), split=rest["split"], n_val=0)
-    clips = [*dataset.train, *dataset.val]
+    dataset = load(benchmark, config.data_of(benchmark), split=rest["split"], n_val=0, with_speech=False)
     with open_teacher(rest["weights"], config.model_dir, config.device, stall_s=config.stall_s) as (
         decoder,
         model,
     ):
-        events = teach(clips, decoder, model, rest["out"])
+        events = teach(dataset.train, decoder, model, rest["out"])
         if as_json:
             render.training_json(events)
         else:

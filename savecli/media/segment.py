@@ -44,19 +44,19 @@ def frame_times(segment: Segment, n_frames: int, *, window_s: float) -> tuple[fl
     return tuple(segment.length_s * (2 * i + 1) / (2 * n_frames) for i in range(n_frames))
 
 
-def sampled_frames(n_frames: int, fps: float, max_frames: int) -> tuple[int, ...]:
+def sampled_frames(n_frames: int, fps: float, max_frames: int, *, per_s: int = 1) -> tuple[int, ...]:
     """The numbers of the frames that SAVE was trained on, of a file that claims `n_frames` at `fps`.
 
-    Every ``int(fps)``-th frame, so at 29.97 a little more than one in a second; where those are more than
-    `max_frames`, as many of them, evenly spread from first to last. Source: SAVE, supplementary
-    preprocessing (docs/save.md).
+    Every ``int(fps)``-th frame, so at 29.97 a little more than one in a second, or for more `per_s` every
+    ``round(fps / per_s)``-th; where those are more than `max_frames`, as many of them, evenly spread from
+    first to last. Source: SAVE, supplementary preprocessing (docs/save.md).
 
     Raises:
         ValueError: less than one frame a second (SAVE has no answer to that), or no frame wanted.
     """
     if not (1 <= fps < math.inf and max_frames >= 1):
         raise ValueError(f"no {max_frames} frames at {fps} a second")
-    shown = range(0, n_frames, int(fps))
+    shown = range(0, n_frames, int(fps) if per_s == 1 else max(1, round(fps / per_s)))
     if len(shown) <= max_frames or max_frames == 1:
         return tuple(shown[:max_frames])
     # In floats and in this order, as numpy's linspace has it: some whole numbers come out just below.

@@ -67,7 +67,8 @@ def media_spec(dims: ModelDims) -> MediaSpec:
         resize_px=dims.image_px,
         size_px=dims.image_px,
         sample_rate_hz=16_000,
-        window_s=float(dims.n_frames),
+        window_s=dims.n_frames / dims.frames_per_s,
+        frames_per_s=dims.frames_per_s,
         resampler="pillow",
     )
 
@@ -115,7 +116,9 @@ def write_state(folder: Path, state: Mapping[str, Tensor], card: Card) -> None:
             "provenance": dict(card.provenance),
             "sha256": _sha256(file),
         }
-        (partial / "model.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        card_file = partial / "model.json"
+        card_file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        file.chmod(card_file.stat().st_mode)  # safetensors lets nobody else read what it writes
 
 
 def write_reference(path: Path, state: Mapping[str, Tensor], dims: ModelDims) -> None:
@@ -129,6 +132,22 @@ def write_reference(path: Path, state: Mapping[str, Tensor], dims: ModelDims) ->
     halved = {name: tensor.half() if is_half(name) else tensor.float() for name, tensor in theirs.items()}
     with _new_file(path) as partial:
         torch.save(halved, partial)
+
+
+def check_reference(source: object, state: Mapping[str, Tensor], dims: ModelDims) -> None:
+    """Whether a network of these sizes can be read again out of the reference's format, which tells few.
+
+    Raises:
+        WeightsError: it cannot; the hint lists the tensors.
+    """
+    inferred = infer_dims({reference_name(name): tensor for name, tensor in state.items()}, source)
+    check_network(f"the reference's format, which cannot hold {source}: it", inferred, state)
+    heads = ("audio_heads", "audio_patch", "audio_stride", "n_rows", "n_mels")
+    if other := [name for name in heads if getattr(dims, name) != getattr(inferred, name)]:
+        raise WeightsError(
+            f"the reference's format cannot hold {source}: it has no place for {', '.join(other)}",
+            hint="only networks with the paper's audio encoder fit; keep it in ours",
+        )
 
 
 def start_from_clip(network: Save, path: Path) -> None:
@@ -208,7 +227,10 @@ def _read_ours(folder: Path) -> tuple[Card, State]:
             provenance=record["provenance"],
             sha256=record["sha256"],
         )
-        state = load_file(folder / "model.safetensors")
+        file = folder / "model.safetensors"
+        if _sha256(file) != card.sha256:
+            raise ValueError("model.safetensors is not the file that model.json was written for")
+        state = load_file(file)
     except (*_DAMAGED, AttributeError, TypeError) as error:
         raise WeightsError(f"cannot read {folder}: {error}", hint="is the copy whole?") from error
     return card, state

@@ -21,6 +21,7 @@ class ModelDims:
         n_queries, resampler_layers: of the audio resampler.
         fusion_layers: of each of the two gated fusions.
         n_frames: slots for frames; fewer are padded where `reference_compat` is set.
+        frames_per_s: that a benchmark's video is sampled at, before it is thinned to `n_frames`.
         n_words: tokens of a caption or of the speech, start and end included.
         temperature: of the soft maximum over frames in the score.
         reference_compat: padded frames and padded speech take part as in the reference implementation,
@@ -39,6 +40,7 @@ class ModelDims:
     resampler_layers: int = 4
     fusion_layers: int = 4
     n_frames: int = 12
+    frames_per_s: int = 1
     n_words: int = 32
     temperature: float = 1.0
     reference_compat: bool = True

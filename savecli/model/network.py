@@ -251,7 +251,9 @@ def build_clip(config: Any) -> Any:  # noqa: ANN401 - open_clip ships no types
     try:
         return CLIP(**{name: config[name] for name in known if name in config})
     except (TypeError, KeyError, AssertionError) as error:
-        raise WeightsError(f"open_clip cannot build this model: {error}", hint="save model info") from error
+        raise WeightsError(
+            f"open_clip cannot build this model: {error}", hint="choose one that open_clip lists"
+        ) from error
 
 
 def _encode_real(encode: nn.Module, items: Tensor, mask: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -22,9 +23,11 @@ from savecli.events import (
     TrainingEvent,
 )
 from savecli.plain import plain
-from savecli.render.basics import clock, line, out
+from savecli.render.basics import clock, line, out, warn
 
 N_RECENT = 20
+PLAIN_EVERY_S = 60.0
+"""Where nobody watches a bar, a line so often says that it goes on."""
 NAMES = {
     Preparing: "preparing",
     TrainingBegins: "begins",
@@ -47,7 +50,7 @@ def training_table(events: Iterable[TrainingEvent | TeachingEvent], *, quiet: bo
     columns = (SpinnerColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"))
     bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
     with bar:
-        watch = _Watch(bar)
+        watch = _Watch(bar, in_words=not quiet and not console.is_terminal)
         for event in events:
             watch.see(event)
             text = _line(event)
@@ -88,10 +91,12 @@ def _recall(found: Mapping[str, Any]) -> str:
 
 
 class _Watch:
-    """The bar of a training."""
+    """The bar of a training; in a log of a batch system, now and then a line instead."""
 
-    def __init__(self, bar: Progress) -> None:
+    def __init__(self, bar: Progress, *, in_words: bool) -> None:
         self._bar = bar
+        self._in_words = in_words
+        self._told_at_s = time.monotonic()
         self._task = bar.add_task("reading the benchmark", total=None)
         self._n_steps = 0
         self._recent: deque[float] = deque(maxlen=N_RECENT)
@@ -115,3 +120,6 @@ class _Watch:
 
     def _show(self, done: int, total: int, said: str) -> None:
         self._bar.update(self._task, completed=done, total=max(1, total), description=said)
+        if self._in_words and time.monotonic() - self._told_at_s >= PLAIN_EVERY_S:
+            self._told_at_s = time.monotonic()
+            warn(said)

@@ -37,7 +37,7 @@ def begin(options: Options, model_dir: Path) -> tuple[Save, list[str]]:
         _check_unused(options, card.dims)
         _check_fed(card.dims, options.init)
         network.dims = replace(card.dims, **_sizes(options, card.dims))
-        return network, []
+        return network, _changes(card.dims, network.dims)
     dims = _dims(options)
     clip, ast = (None, None) if options.from_scratch else _files(options, model_dir)
     try:
@@ -62,12 +62,23 @@ def _sizes(options: Options, dims: ModelDims) -> dict[str, Any]:
 
 
 def _settings(options: Options) -> dict[str, Any]:
+    padding = {} if options.padding is None else {"reference_compat": options.padding == "reference"}
     return {
         "n_frames": options.n_frames,
+        "frames_per_s": options.frames_per_s,
         "n_words": options.n_words,
         "temperature": options.temperature,
-        "reference_compat": options.padding == "reference",
+        **padding,
     }
+
+
+def _changes(was: ModelDims, now: ModelDims) -> list[str]:
+    """What a checkpoint is run with now, and was not before."""
+    return [
+        f"{f.name} was {getattr(was, f.name)} in the checkpoint, and is {getattr(now, f.name)} here"
+        for f in fields(was)
+        if getattr(was, f.name) != getattr(now, f.name)
+    ]
 
 
 def _check_sizes(options: Options, dims: ModelDims) -> None:

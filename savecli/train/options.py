@@ -13,15 +13,16 @@ from savecli.errors import ConfigError
 PRECISIONS = ("auto", "fp32", "bf16")
 PADDINGS = ("reference", "masked")
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "msrvtt": {"batch_size": 128, "n_words": 32, "n_frames": 12, "margin": 0.1},
-    "vatex": {"batch_size": 128, "n_words": 32, "n_frames": 12, "margin": 0.05},
-    "charades": {"batch_size": 64, "n_words": 64, "n_frames": 32, "margin": 0.1},
-    "csv": {"batch_size": 128, "n_words": 32, "n_frames": 12, "margin": 0.1},
+    "msrvtt": {"batch_size": 128, "n_words": 32, "n_frames": 12, "frames_per_s": 1, "margin": 0.1},
+    "vatex": {"batch_size": 128, "n_words": 32, "n_frames": 12, "frames_per_s": 1, "margin": 0.05},
+    "charades": {"batch_size": 64, "n_words": 64, "n_frames": 32, "frames_per_s": 2, "margin": 0.1},
+    "csv": {"batch_size": 128, "n_words": 32, "n_frames": 12, "frames_per_s": 1, "margin": 0.1},
     # Minutes on a CPU: two small frames, coarse patches of sound, encoders whose first layer stays as drawn.
     "toy": {
         "batch_size": 32,
         "n_words": 32,
         "n_frames": 2,
+        "frames_per_s": 1,
         "margin": 0.0,
         "from_scratch": True,
         "dims": Path(__file__).with_name("toy.json"),
@@ -62,7 +63,8 @@ class Options:
         init: a checkpoint to begin with instead.
         dims: a JSON file of sizes, for another network than the paper's.
         from_scratch: begin with random encoders, and train all of them.
-        padding: "reference" lets empty slots take part, "masked" does not.
+        padding: "reference" lets empty slots take part, "masked" does not; None is the checkpoint's own way,
+            and the reference's for a new network.
         epochs, batch_size, accumulate: batches are of all processes together; gradients of `accumulate` of
             them make a step.
         lr, clip_lr, query_lr: base rate, and the factors on it for what came pretrained and for the
@@ -71,7 +73,8 @@ class Options:
         weight_decay, grad_norm: of the optimiser.
         beta, margin, temperature, distillation: of the losses and of the score.
         freeze: spectrogram transformer blocks that stay as they are; None trains everything.
-        n_frames, n_words, n_queries, fusion_layers, resampler_layers: sizes that the sizes file may set too.
+        n_frames, frames_per_s, n_words, n_queries, fusion_layers, resampler_layers: sizes; a sizes file may
+            set them too.
         no_audio, no_speech: ablations: nothing is heard, nothing is said.
         reference_gather: gradients over several processes as the reference has them.
         precision: "auto" is bf16 on a GPU that has it, else fp32.
@@ -95,7 +98,7 @@ class Options:
     init: Path | None = None
     dims: Path | None = None
     from_scratch: bool = False
-    padding: str = "reference"
+    padding: str | None = None
     epochs: int = 5
     batch_size: int = 128
     accumulate: int = 1
@@ -111,6 +114,7 @@ class Options:
     distillation: float = 1.0
     freeze: int | None = 12
     n_frames: int = 12
+    frames_per_s: int = 1
     n_words: int = 32
     n_queries: int = 12
     fusion_layers: int = 4
@@ -137,7 +141,9 @@ class Options:
             chosen = {"clip_lr": 1.0, "freeze": -1, **chosen}
         if chosen.get("freeze", 0) < 0:
             chosen["freeze"] = None
-        return cls(benchmark=benchmark, data=data, **{"cache": cache, **DEFAULTS[benchmark], **chosen})
+        chosen = {"cache": cache, **DEFAULTS[benchmark], **chosen}
+        paths = {name: value.absolute() for name, value in chosen.items() if isinstance(value, Path)}
+        return cls(benchmark=benchmark, data=data.absolute(), **{**chosen, **paths})
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:

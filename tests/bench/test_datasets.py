@@ -78,7 +78,7 @@ def test_msrvtt(bench):
         video_id="video0",
         path=bench.root / "videos/all/video0.mp4",
         captions=("one of video0", "two of video0"),
-        speech="hi",
+        speech=" hi ",
     )
     assert [clip.speech for clip in found.train[1:3]] == ["", None]
     assert [(clip.video_id, clip.captions) for clip in found.test] == [

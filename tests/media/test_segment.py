@@ -94,6 +94,13 @@ def test_golden_frames(parity: Path) -> None:
             assert list(sampled_frames(int(n_shown), 1.0, n_wanted)) == positions
 
 
+def test_sampled_frames_twice_a_second() -> None:
+    assert sampled_frames(100, 25.0, 99, per_s=2) == tuple(range(0, 100, 12))
+    assert sampled_frames(60, 29.97, 99, per_s=2) == (0, 15, 30, 45)
+    assert sampled_frames(3, 1.0, 99, per_s=2) == (0, 1, 2)
+    assert len(sampled_frames(900, 30.0, 32, per_s=2)) == 32
+
+
 @given(st.integers(-5, 10**6), st.floats(1, 1000), st.integers(1, 64))
 def test_sampled_frames_are_spread_over_all(n_frames: int, fps: float, max_frames: int) -> None:
     taken = sampled_frames(n_frames, fps, max_frames)

@@ -219,3 +219,13 @@ def test_it_begins_with_a_checkpoint(options, dataset, tmp_path, sizes):
     }
     more = of(Trained, run(options(**given), dataset))[0].path
     assert same(checkpoint.read(more)[1], checkpoint.read(trained)[1])
+
+
+def test_a_checkpoint_goes_on_with_its_own_padding_and_says_what_else_changes(options, dataset, tmp_path):
+    masked = of(Trained, run(options(epochs=1, padding="masked"), dataset))[0].path
+    given = {"out": tmp_path / "more", "from_scratch": False, "dims": None, "init": masked, "epochs": 1}
+    events = run(options(**given, n_words=16), dataset)
+    dims = checkpoint.read(of(Trained, events)[0].path)[0].dims
+    assert not dims.reference_compat
+    notes = of(TrainingBegins, events)[0].notes
+    assert any("n_words was 32 in the checkpoint, and is 16 here" in note for note in notes)
