@@ -53,7 +53,9 @@ def main() -> None:
         folder = Path(name)
         make_toy(folder / "toy", n_train=160, n_test=N_TEST, seed=1)
         dataset = load("msrvtt", folder / "toy", n_val=0)
-        print(f"R@1 on {N_TEST} test videos (chance 8), {given.epochs} epochs, seeds 0 to {given.seeds - 1}:\n")
+        print(
+            f"R@1 on {N_TEST} test videos (chance 8), {given.epochs} epochs, seeds 0 to {given.seeds - 1}:\n"
+        )
         print(table(["trained", "seed", *KINDS, "s"], list(ablations(folder, dataset, given))))
         print(f"\nThe same with {N_SLOTS} slots, trained one way and run either way, mean over seeds:\n")
         print(table(["trained", "run", *KINDS], list(paddings(folder, dataset, given))))

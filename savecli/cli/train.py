@@ -35,7 +35,7 @@ NEEDS = {
     "csv": "--data is a CSV or JSONL of video, caption and, if you like, split (train, val or test).",
     "toy": "Needs the extra toy: pip install 'savecli[toy]'.",
 }
-N_TOY_TRAIN, N_TOY_TEST = 360, 24
+N_TOY_TRAIN, N_TOY_TEST = 160, 12
 
 
 class Blocks(click.ParamType[int]):
