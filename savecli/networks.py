@@ -59,8 +59,7 @@ def convert(
     if target.exists():
         raise WeightsError(f"{target} exists already", hint="name another; nothing is overwritten")
     if start is None:
-        card, state = checkpoint.read(source)
-        checkpoint.check_network(source, card.dims, state)
+        card, state = _read(source)
     else:
         card, state = _start(source, start)
     if known := {name: n for name, n in (fed or {}).items() if n is not None}:
@@ -77,7 +76,8 @@ def convert(
         raise WeightsError(
             f"cannot write {target}: {error.strerror}", hint="is its folder there, and yours to write?"
         ) from error
-    return facts(target) | (_lost(card.dims, target) if reference else {})
+    kept, state = _read(target)
+    return _facts(target, kept, state) | (_lost(card.dims, kept.dims) if reference else {})
 
 
 def _start(source: Path, start: Start) -> tuple[Card, State]:
@@ -99,11 +99,8 @@ def _start(source: Path, start: Start) -> tuple[Card, State]:
     return card, network.state_dict()
 
 
-def _lost(dims: ModelDims, target: Path) -> dict[str, Any]:
+def _lost(dims: ModelDims, kept: ModelDims) -> dict[str, Any]:
     """What a file in the reference's format has no place for, and its readers take to be otherwise."""
-    from savecli.model import checkpoint
-
-    kept = checkpoint.read(target)[0].dims
     names = [f.name for f in fields(dims) if getattr(dims, f.name) != getattr(kept, f.name)]
     told = [f"{name} {getattr(dims, name)}" for name in names]
     return {"lost in this format": ", ".join([*told, "CLIP and AST weights are rounded to 16 bits"])}
@@ -115,10 +112,18 @@ def facts(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: it is not a SAVE network.
     """
+    return _facts(path, *_read(path))
+
+
+def _read(path: Path) -> tuple[Card, State]:
     from savecli.model import checkpoint
 
     card, state = checkpoint.read(path)
     checkpoint.check_network(path, card.dims, state)
+    return card, state
+
+
+def _facts(path: Path, card: Card, state: State) -> dict[str, Any]:
     dims = card.dims
     vision, text = dims.clip["vision_cfg"], dims.clip["text_cfg"]
     return {

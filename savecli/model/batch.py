@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from savecli.model.inputs import MEAN_RGB, STD_RGB, tokenise
+from savecli.model.inputs import standardise, tokenise
 from savecli.model.network import Inputs
 
 if TYPE_CHECKING:
@@ -54,6 +54,4 @@ def make_inputs(
 
 def _normalised(pictures: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """(B, F, H, W, 3) uint8 -> (B, F, 3, H, W) float32 as `inputs.normalise`; empty slots stay zero."""
-    mean, std = (torch.tensor(values, device=pictures.device).view(3, 1, 1) for values in (MEAN_RGB, STD_RGB))
-    result = pictures.movedim(-1, 2).float().div_(255).sub_(mean).div_(std)
-    return result.mul_(mask[:, :, None, None, None])
+    return standardise(pictures.movedim(-1, 2).float()).mul_(mask[:, :, None, None, None])

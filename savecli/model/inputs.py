@@ -40,7 +40,12 @@ def normalise(frames: NDArray[np.uint8]) -> torch.Tensor:
     pictures = torch.empty((n_frames, 3, height, width))
     # In place: half a gigabyte of frames shall not be there twice.
     pictures.numpy()[...] = frames.transpose(0, 3, 1, 2)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN_RGB, STD_RGB))
+    return standardise(pictures)
+
+
+def standardise(pictures: torch.Tensor) -> torch.Tensor:
+    """(..., 3, H, W) float32 in 0..255, on any device: less the mean and over the deviation, in place."""
+    mean, std = (torch.tensor(values, device=pictures.device).view(3, 1, 1) for values in (MEAN_RGB, STD_RGB))
     return pictures.div_(255).sub_(mean).div_(std)
 
 

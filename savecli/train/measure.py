@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from savecli.bench import metrics
@@ -62,7 +61,6 @@ def score_all(
     targets = np.repeat(np.arange(len(clips)), [len(clip.captions) for clip in clips])
     was_training = network.training
     network.eval()
-    with torch.inference_mode():
-        score = score_texts(network, encode_gallery(network, inputs()), captions, short_rule=True)
+    score = score_texts(network, encode_gallery(network, inputs()), captions, short_rule=True)
     network.train(was_training)
     return score, targets
