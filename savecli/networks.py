@@ -81,19 +81,12 @@ def convert(
 
 
 def _start(source: Path, start: Start) -> tuple[Card, State]:
-    from safetensors import SafetensorError
-
     from savecli.model import checkpoint
     from savecli.model.dims import ModelDims
     from savecli.model.start import clip_config, fresh
 
     dims = ModelDims(clip=clip_config(start.clip))
-    try:
-        network, _ = fresh(dims, seed=start.seed, clip=source, ast=start.ast)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise WeightsError(
-            f"cannot read {source}: {error}", hint="is it a file of CLIP's weights?"
-        ) from error
+    network, _ = fresh(dims, seed=start.seed, clip=source, ast=start.ast)
     provenance = {"clip": source.name, "ast": start.ast.name, "seed": start.seed, "trained": False}
     card = checkpoint.Card(dims=dims, media=checkpoint.media_spec(dims), provenance=provenance)
     return card, network.state_dict()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from savecli.errors import ConfigError, WeightsError
 from savecli.model import checkpoint, start, weights
@@ -40,12 +39,7 @@ def begin(options: Options, model_dir: Path) -> tuple[Save, list[str]]:
         return network, _changes(card.dims, network.dims)
     dims = _dims(options)
     clip, ast = (None, None) if options.from_scratch else _files(options, model_dir)
-    try:
-        network, copied = start.fresh(dims, seed=options.seed, clip=clip, ast=ast)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise WeightsError(
-            f"cannot read {clip} and {ast}: {error}", hint="save model pull clip-vit-b-32 ast-audioset"
-        ) from error
+    network, copied = start.fresh(dims, seed=options.seed, clip=clip, ast=ast)
     notes = [] if copied else ["the fusions begin from nothing: CLIP's text is not as wide as its embedding"]
     return network, notes
 
