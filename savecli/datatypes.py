@@ -1,7 +1,8 @@
 """The records that flow between rooms: frozen, keyword-only, checked when made.
 
 Times are float seconds from the first picture or sound of the file, whatever its own clock says.
-Spans are half-open, ``[start_s, end_s)``. Shapes: F frames, S samples, U utterances, D embedding, H, W.
+Spans are half-open, ``[start_s, end_s)``. Shapes: F frames, S samples, U utterances, N windows of sound,
+T tokens, D embedding, H, W.
 """
 
 from __future__ import annotations
@@ -16,11 +17,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESAMPLERS = ("swscale", "pillow")
+PARTS_TOLERANCE = 1e-3
 
 
 def _check(ok: bool, what: str) -> None:
     if not ok:
         raise ValueError(what)
+
+
+def _check_rows(name: str, rows: NDArray[Any]) -> None:
+    _check(rows.ndim == 2 and str(rows.dtype) == "float32", f"{name} must be (N, D) float32: {_shape(rows)}")
 
 
 def _shape(array: NDArray[Any] | None) -> str:
@@ -123,6 +129,8 @@ class MediaSpec:
         size_px: ... and its centre cropped to this many pixels square.
         sample_rate_hz: of the waveform.
         window_s: length of a full segment.
+        sound_window_s, sound_hop_s: a segment's sound is heard in windows of this length, which start this
+            far apart: at 0, 3.5 and 7 s of a segment of 12 s.
         frames_per_s: how densely a benchmark's clip is sampled before it is thinned to `n_frames`.
         resampler: whose bicubic made the pictures that the weights know, "swscale" or "pillow".
     """
@@ -134,8 +142,11 @@ class MediaSpec:
     window_s: float = 12.0
     resampler: str = "swscale"
     frames_per_s: int = 1
+    sound_window_s: float = 5.0
+    sound_hop_s: float = 3.5
 
     def __post_init__(self) -> None:
+        _check(self.sound_window_s > 0 and self.sound_hop_s > 0, "windows of sound need a length and a hop")
         _check(self.resampler in RESAMPLERS, f"no such resampler: {self.resampler}")
 
 
@@ -162,19 +173,39 @@ class WaveformBlock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class Sound:
+    """The sound of one segment as an Encoder has heard it: small, where the waveform is not.
+
+    Attributes:
+        rows: (N, D) float32 of unit norm, one for each window; see `MediaSpec.sound_hop_s`.
+        tokens: (T, D) float32, what the fusion reads.
+    """
+
+    rows: NDArray[np.float32]
+    tokens: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        _check_rows("rows", self.rows)
+        _check_rows("tokens", self.tokens)
+
+    def __repr__(self) -> str:
+        return f"Sound(rows={_shape(self.rows)}, tokens={_shape(self.tokens)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Media:
     """The decoded content of one segment: what an Encoder reads.
 
     Attributes:
         frames: (F, H, W, 3) uint8 RGB; F may be 0 for a file without pictures.
         frame_times_s: (F,) float64, the true time of each frame, increasing.
-        waveform: (S,) float32 mono at the spec's rate in -1..1, or None where there is no sound to embed.
+        sound: what the Encoder heard in this segment, or None where there is nothing to hear.
         utterances: what is said in this segment.
     """
 
     frames: NDArray[np.uint8]
     frame_times_s: NDArray[np.float64]
-    waveform: NDArray[np.float32] | None = None
+    sound: Sound | None = None
     utterances: tuple[Utterance, ...] = ()
 
     def __post_init__(self) -> None:
@@ -184,42 +215,69 @@ class Media:
         )
         _check(str(self.frames.dtype) == "uint8", f"frames must be uint8: {_shape(self.frames)}")
         _check(self.frame_times_s.shape == self.frames.shape[:1], "one time for each frame")
-        if self.waveform is not None:
-            _check(
-                self.waveform.ndim == 1 and str(self.waveform.dtype) == "float32",
-                f"waveform must be (S,) float32: {_shape(self.waveform)}",
-            )
 
     def __repr__(self) -> str:
         spoken = f"utterances={len(self.utterances)}"
-        return f"Media(frames={_shape(self.frames)}, waveform={_shape(self.waveform)}, {spoken})"
+        return f"Media(frames={_shape(self.frames)}, sound={self.sound}, {spoken})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Embedding:
-    """What the store keeps of one segment; all rows have unit norm.
+    """What the store keeps of one segment; all rows but `parts` have unit norm.
+
+    `heard`, `fused` and `parts` may be left out, and then have no rows.
 
     Attributes:
         seen: (1, D) float32, the frames pooled; (0, D) where no frame was decoded.
         frames: (F, D) float32, each frame by itself.
         said: (U, D) float32, one row for each utterance; (0, D) where nothing is said.
+        heard: (N, D) float32, row k for the window of sound that starts `k * sound_hop_s` into the segment;
+            (0, D) where there is no sound.
+        fused: (1, D) float32, the frames after the gated fusion with what is heard and said; (0, D) where
+            there is none.
+        parts: (3, D) float32, what is seen, heard and said, as each went into `fused`, of any norm: their sum
+            is `fused`; (0, D) where `fused` has no row.
     """
 
     seen: NDArray[np.float32]
     frames: NDArray[np.float32]
     said: NDArray[np.float32]
+    heard: NDArray[np.float32] = None  # type: ignore[assignment] # no row of the width that the others have
+    fused: NDArray[np.float32] = None  # type: ignore[assignment]
+    parts: NDArray[np.float32] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        for name in ("seen", "frames", "said"):
+        for name in ("heard", "fused", "parts"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self.frames[:0])
+        for name in ("seen", "frames", "said", "heard", "fused", "parts"):
             rows = getattr(self, name)
-            _check(
-                rows.ndim == 2 and str(rows.dtype) == "float32",
-                f"{name} must be (N, D) float32: {_shape(rows)}",
-            )
+            _check_rows(name, rows)
+            _check(rows.shape[1] == self.frames.shape[1], f"{name} is of another width: {_shape(rows)}")
         _check(self.seen.shape[0] == min(1, self.frames.shape[0]), "one pooled row if there is any frame")
+        _check(self.fused.shape[0] <= 1, f"one fused row at most: {_shape(self.fused)}")
+        _check(self.parts.shape[0] == 3 * self.fused.shape[0], "three parts if there is a fused row")
+        rest = abs(self.parts.sum(axis=0) - self.fused.sum(axis=0))
+        _check(bool((rest <= PARTS_TOLERANCE).all()), "the parts must sum to the fused row")
 
     def __repr__(self) -> str:
-        return f"Embedding(seen={_shape(self.seen)}, frames={_shape(self.frames)}, said={_shape(self.said)})"
+        names = ("seen", "frames", "said", "heard", "fused", "parts")
+        return f"Embedding({', '.join(f'{name}={_shape(getattr(self, name))}' for name in names)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A query: free text, and what one modality alone should answer to. "" asks nothing.
+
+    Attributes:
+        text: of anything: what is seen, heard or said.
+        sees, hears, says: of what is seen, heard or said alone.
+    """
+
+    text: str = ""
+    sees: str = ""
+    hears: str = ""
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +289,7 @@ class Moment:
         video_id: its fingerprint.
         start_s, end_s: the span to play.
         score: 0..1, higher is better; the sum of `why`.
-        why: what each modality ("seen", "said") adds to the score.
+        why: what each modality ("seen", "heard", "said") adds to the score.
         snippet: the words spoken there, "" where none are.
         best_s: the time of the frame or word that speaks most for this moment.
         mounted: whether the file is there to be played now.

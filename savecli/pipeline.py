@@ -1,4 +1,4 @@
-"""What the program does with a video, in order: look, cut, see, listen, embed.
+"""What the program does with a video, in order: look, cut, listen, see, embed.
 
 The only module that knows the order of the rooms. `index` embeds through `Pipeline`, and so will whatever
 measures it.
@@ -23,6 +23,7 @@ from savecli.datatypes import (
     Media,
     MediaSpec,
     Segment,
+    Sound,
     Transcript,
     WaveformBlock,
 )
@@ -30,12 +31,12 @@ from savecli.errors import MediaError
 from savecli.events import Progress
 from savecli.media.footage import Frame, Timeline
 from savecli.media.segment import frame_times, segments
+from savecli.media.sound import SILENT_PEAK, Cutter
 from savecli.media.worker import Decoder
 
 if TYPE_CHECKING:
     from savecli.model.encode import MiniEncoder
 
-SILENT_PEAK = 1e-3  # -60 dBFS: a muted track, not a quiet room
 MISSING_SHARE = 0.05
 T = TypeVar("T")
 
@@ -46,6 +47,10 @@ class Encoder(Protocol):
     name: str
     spec: MediaSpec
     identity: Mapping[str, str]
+
+    def hear(self, waveform: NDArray[np.float32]) -> Sound:
+        """The sound of one segment, (S,) float32 mono at the spec's rate, from the segment's start."""
+        ...
 
     def embed(self, media: Sequence[Media]) -> list[Embedding]:
         """One embedding for each segment."""
@@ -89,8 +94,8 @@ class Pipeline:
 
     Args:
         decoder: safe against the files.
-        encoder: what sees, and reads what is said.
-        transcriber: what listens, or None to leave sound alone.
+        encoder: what sees and hears, and reads what is said.
+        transcriber: what understands speech, or None to leave that out.
     """
 
     def __init__(self, decoder: Decoder, encoder: Encoder, transcriber: Transcriber | None) -> None:
@@ -115,8 +120,8 @@ class Pipeline:
         run.n_bad_packets += timeline.n_bad_packets
         run.note_missing(timeline)
         spans = segments(timeline.duration_s, window_s=self._encoder.spec.window_s)
-        transcript = yield from self._listen(timeline, run)
-        embeddings, times = yield from self._see(timeline, spans, transcript, run)
+        transcript, sounds = yield from self._listen(timeline, spans, run)
+        embeddings, times = yield from self._see(timeline, spans, transcript, sounds, run)
         if timeline.has_video and not run.n_frames:
             run.notes.append("no picture could be decoded")
             if not timeline.has_audio or run.peak == 0:
@@ -136,14 +141,18 @@ class Pipeline:
             stage_s=dict(run.stage_s),
         )
 
-    def _listen(self, timeline: Timeline, run: _Run) -> Generator[Progress, None, Transcript]:
+    def _listen(
+        self, timeline: Timeline, spans: Sequence[Segment], run: _Run
+    ) -> Generator[Progress, None, tuple[Transcript, dict[int, Sound]]]:
+        """The transcript, and by its number the sound of each segment that has one."""
+        sounds: dict[int, Sound] = {}
         if not timeline.has_audio:
             run.notes.append("no audio track")
-            return Transcript()
-        if self._transcriber is None:
-            return Transcript()
-        stream = self._decoder.waveform(timeline, sample_rate_hz=self._encoder.spec.sample_rate_hz)
-        listening = self._transcriber.listen(run.metered_sound(stream))
+            return Transcript(), sounds
+        rate_hz = self._encoder.spec.sample_rate_hz
+        stream = self._decoder.waveform(timeline, sample_rate_hz=rate_hz)
+        blocks = self._hear(run.metered_sound(stream), Cutter(spans, rate_hz), sounds)
+        listening = self._transcriber.listen(blocks) if self._transcriber else _let_pass(blocks, rate_hz)
         transcript: Transcript | None = None
         while transcript is None:
             with run.clock("hear", but="decode"):
@@ -156,12 +165,28 @@ class Pipeline:
         run.n_bad_packets += stream.n_bad_packets
         if run.peak < SILENT_PEAK:
             run.notes.append("the audio track is silent")
-        elif not transcript.utterances:
+        elif self._transcriber and not transcript.utterances:
             run.notes.append("no speech")
-        return transcript
+        return transcript, sounds
+
+    def _hear(
+        self, blocks: Iterable[WaveformBlock], cutter: Cutter, sounds: dict[int, Sound]
+    ) -> Iterator[WaveformBlock]:
+        """The same blocks; as they pass, the encoder hears each segment that is over."""
+        for block in blocks:
+            for number, waveform in cutter.add(block):
+                sounds[number] = self._encoder.hear(waveform)
+            yield block
+        for number, waveform in cutter.finish():
+            sounds[number] = self._encoder.hear(waveform)
 
     def _see(
-        self, timeline: Timeline, spans: Sequence[Segment], transcript: Transcript, run: _Run
+        self,
+        timeline: Timeline,
+        spans: Sequence[Segment],
+        transcript: Transcript,
+        sounds: dict[int, Sound],
+        run: _Run,
     ) -> Generator[Progress, None, tuple[list[Embedding], list[NDArray[np.float64]]]]:
         if not timeline.has_video:
             run.notes.append("no picture, only sound")
@@ -177,8 +202,9 @@ class Pipeline:
         embeddings: list[Embedding] = []
         times: list[NDArray[np.float64]] = []
         frames: Iterator[Frame] = run.metered(stream) if wanted else iter(())
-        for span, shown in zip(spans, _by_segment(frames, owners, len(spans)), strict=True):
-            media = _media(span, shown, transcript, spec)
+        shown_in = enumerate(_by_segment(frames, owners, len(spans)))
+        for span, (number, shown) in zip(spans, shown_in, strict=True):
+            media = _media(span, shown, sounds.pop(number, None), transcript, spec)
             with run.clock("see"):
                 embeddings += self._encoder.embed([media])
             times.append(media.frame_times_s)
@@ -248,11 +274,21 @@ def _by_segment(frames: Iterator[Frame], owners: Sequence[int], n_segments: int)
         yield own
 
 
-def _media(span: Segment, shown: Sequence[Frame], transcript: Transcript, spec: MediaSpec) -> Media:
+def _let_pass(blocks: Iterable[WaveformBlock], rate_hz: int) -> Generator[float, None, Transcript]:
+    """What a transcriber does, without understanding a word."""
+    for block in blocks:
+        yield block.start_s + len(block.waveform) / rate_hz
+    return Transcript()
+
+
+def _media(
+    span: Segment, shown: Sequence[Frame], sound: Sound | None, transcript: Transcript, spec: MediaSpec
+) -> Media:
     size = (0, spec.size_px, spec.size_px, 3)
     return Media(
         frames=np.stack([frame.image for frame in shown]) if shown else np.zeros(size, np.uint8),
         frame_times_s=np.array([frame.time_s for frame in shown], np.float64),
+        sound=sound,
         utterances=transcript.within(span.start_s, span.end_s),
     )
 

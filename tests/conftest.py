@@ -21,6 +21,7 @@ from savecli.datatypes import (
     Media,
     MediaSpec,
     Segment,
+    Sound,
     Transcript,
     Utterance,
     Video,
@@ -71,7 +72,10 @@ def parity() -> Path:
 
 
 class FakeEncoder:
-    """Sees and reads colours: red, green and blue are the first three axes, anything else is the last."""
+    """Sees and reads colours: red, green and blue are the first three axes, anything else is the last.
+
+    It hears no colour in any sound; the one token of a sound is how loud it is.
+    """
 
     name = "colours"
     spec = MediaSpec(n_frames=2, resize_px=32, size_px=32, window_s=2.0)
@@ -82,12 +86,17 @@ class FakeEncoder:
 
     def __init__(self) -> None:
         self.seen: list[Media] = []
+        self.heard: list[np.ndarray] = []
 
     def row(self, text: str) -> np.ndarray:
         """Counts of the colours' names, scaled: "red red green" is nearer to "red" than "red green"."""
         words = text.split()
         named = [words.count(colour) for colour in COLOURS]
         return self._unit(np.array([[*named, len(words) - sum(named)]]))[0]
+
+    def hear(self, waveform: np.ndarray) -> Sound:
+        self.heard.append(waveform)
+        return Sound(rows=self.row("noise")[np.newaxis], tokens=np.full((1, 4), waveform.max(), np.float32))
 
     def embed(self, media: Sequence[Media]) -> list[Embedding]:
         self.seen += media
@@ -97,14 +106,23 @@ class FakeEncoder:
         return SimpleNamespace(text=text, seen=self.row(text), said=self.row(text))
 
     def _embed(self, media: Media) -> Embedding:
-        shown = media.frames.reshape(len(media.frames), -1, 3).mean(axis=1)
+        shown = media.frames.mean(axis=(1, 2))
         frames = self._unit(np.pad(shown, ((0, 0), (0, 1)), constant_values=1))
         said = [self.row(utterance.text) for utterance in media.utterances]
         return Embedding(
             seen=self._unit(frames.mean(axis=0, keepdims=True)) if len(frames) else frames,
             frames=frames,
             said=np.stack(said) if said else np.zeros((0, 4), np.float32),
+            **self._fused(frames, media.sound) if media.sound else {},
         )
+
+    def _fused(self, frames: np.ndarray, sound: Sound) -> dict[str, np.ndarray]:
+        """Half what is seen, half what is heard."""
+        if not len(frames):
+            return {"heard": sound.rows}
+        parts = np.stack([frames.mean(axis=0), sound.rows[0], np.zeros(4, np.float32)])
+        parts /= np.linalg.norm(parts.sum(axis=0))
+        return {"heard": sound.rows, "fused": parts.sum(axis=0, keepdims=True), "parts": parts}
 
     @staticmethod
     def _unit(rows: np.ndarray) -> np.ndarray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from savecli.datatypes import Utterance
+from savecli.datatypes import Transcript, Utterance
 from savecli.errors import MediaError, WeightsError
 from savecli.events import Progress
+from savecli.media.encode import SAMPLE_RATE_HZ, write_video
 from savecli.pipeline import Pipeline
 
 SAID = Utterance(start_s=2.5, end_s=3.5, text="green")
@@ -85,13 +86,60 @@ def test_what_there_is_to_hear_is_noted(decoder, encoder, parrot, colour_video, 
     assert not done.partial
 
 
-def test_with_speech_turned_off_sound_is_left_alone(decoder, encoder, colour_video, tmp_path):
+@pytest.mark.parametrize(
+    ("loudness", "notes"), [(None, ("no audio track",)), (0.0, ("the audio track is silent",)), (0.5, ())]
+)
+def test_with_speech_turned_off_sound_is_heard_all_the_same(
+    decoder, encoder, colour_video, tmp_path, loudness, notes
+):
     pipeline = Pipeline(decoder, encoder, None)
-    told, done = run(pipeline, colour_video(tmp_path / "a.mp4", "red"))
+    told, done = run(pipeline, colour_video(tmp_path / "a.mp4", "red", loudness=loudness))
     assert pipeline.asr == "off"
-    assert done.timeline.has_audio
-    assert done.notes == ()
-    assert {one.stage for one in told} == {"see"}
+    assert done.timeline.has_audio == (loudness is not None)
+    assert done.notes == notes
+    assert done.transcript == Transcript()
+    assert [one.stage for one in told] == ["hear"] * (loudness is not None) + ["see"]
+    assert [len(embedding.heard) for embedding in done.embeddings] == [1 if loudness else 0]
+
+
+def tone(length_s):
+    return np.sin(2800 * np.arange(int(length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ).astype(np.float32)
+
+
+def grey(length_s):
+    return [np.full((64, 64, 3), 200, np.uint8)] * (10 * length_s)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_each_segment_comes_with_its_own_sound(decoder, encoder, parrot, tmp_path, listens):
+    path, loudnesses = tmp_path / "a.mp4", (0.2, 0.0, 0.0, 0.8)
+    sound = np.concatenate([loudness * tone(2) for loudness in loudnesses])
+    write_video(path, grey(8), fps=10, waveform=sound)
+    _, done = run(Pipeline(decoder, encoder, parrot() if listens else None), path)
+    played = [media.sound.tokens[0, 0] if media.sound else 0.0 for media in encoder.seen]
+    # The codec smears a little of what is loud over its neighbour.
+    np.testing.assert_allclose(played, loudnesses, atol=0.25)
+    assert len(encoder.heard[0]) == 2 * encoder.spec.sample_rate_hz
+    kept = [(len(e.heard), len(e.fused), len(e.parts)) for e in done.embeddings]
+    assert (kept[0], kept[-1]) == ((1, 1, 3), (1, 1, 3))
+    assert done.stage_s["hear"] > 0
+
+
+def test_a_silent_segment_is_not_heard(decoder, encoder, tmp_path):
+    path = tmp_path / "a.mp4"
+    sound = np.concatenate([0.5 * tone(1), 0 * tone(5), 0.5 * tone(2)])
+    write_video(path, grey(8), fps=10, waveform=sound)
+    run(Pipeline(decoder, encoder, None), path)
+    assert [media.sound is None for media in encoder.seen] == [False, True, False, False]
+
+
+def test_sound_goes_on_where_the_picture_ends(decoder, encoder, tmp_path):
+    path = tmp_path / "a.mp4"
+    write_video(path, grey(2), fps=10, waveform=0.5 * tone(8))
+    _, done = run(Pipeline(decoder, encoder, None), path)
+    assert [len(embedding.heard) for embedding in done.embeddings] == [1] * 4
+    seen = [len(embedding.seen) for embedding in done.embeddings]
+    assert (seen[0], seen[-1]) == (1, 0)
 
 
 def test_a_transcriber_is_named(decoder, encoder, parrot):

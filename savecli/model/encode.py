@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from savecli.datatypes import Embedding, Media, MediaSpec, Utterance
+from savecli.datatypes import Embedding, Media, MediaSpec, Sound, Utterance
 from savecli.errors import WeightsError
 from savecli.model.score import Curve, Score
 from savecli.model.text import TextEncoder, map_safetensors
@@ -90,6 +90,10 @@ class MiniEncoder:
         """A query's rows; both come from one reading of the text."""
         said = self._text.encode([text])[0]
         return Query(text=text, seen=_unit(said - self._mean), said=said)
+
+    def hear(self, waveform: NDArray[np.float32]) -> Sound:  # noqa: ARG002 - no audio branch yet
+        """Nothing: this model has no audio branch."""
+        return Sound(rows=self._nothing(), tokens=self._nothing())
 
     def embed(self, media: Sequence[Media]) -> list[Embedding]:
         """One embedding for each segment."""
