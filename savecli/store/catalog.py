@@ -85,6 +85,11 @@ class Catalog:
         self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         self.rows(f"PRAGMA busy_timeout = {int(_WAIT_S * 1000)}")
 
+    def drop_backups(self) -> None:
+        """Removes what was kept of earlier versions: it still has the text of what is now forgotten."""
+        for backup in self.path.parent.glob(f"{self.path.name}.v*.bak"):
+            backup.unlink(missing_ok=True)
+
     def _open_writable(self) -> sqlite3.Connection:
         connection = _connect(self.path, "mode=rwc")
         connection.execute("PRAGMA journal_mode=WAL")

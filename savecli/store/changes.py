@@ -74,6 +74,9 @@ def add_segments(
 ) -> list[int]:
     """Inserts the segments of a video, whose rows follow one another from `starts`; returns their ids."""
     next_row = dict(starts)
+    columns = ["video_key", "start_s", "end_s", "frame_times"]
+    columns += [column for kind in KINDS for column in (f"{kind}_start", f"n_{kind}")]
+    sql = f"INSERT INTO segments ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
     ids = []
     for segment, embedding, times in zip(segments, embeddings, frame_times, strict=True):
         places: list[int] = []
@@ -83,12 +86,12 @@ def add_segments(
             next_row[kind] += n_rows
         ids.append(
             catalog.run(
-                "INSERT INTO segments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                sql,
                 video_key,
                 segment.start_s,
                 segment.end_s,
-                *places,
                 times.astype("<f8").tobytes(),
+                *places,
             )
         )
     return ids

@@ -23,7 +23,7 @@ _VIDEO = (
     " partial, indexed_at FROM videos"
 )
 _SEGMENT = (
-    "SELECT segment_id, fingerprint, start_s, end_s, n_seen, n_frames, n_said"
+    "SELECT segment_id, fingerprint, start_s, end_s, n_seen, n_frames, n_said, n_heard, n_fused"
     " FROM segments JOIN videos USING (video_key)"
 )
 _GIVEN = "segment_id IN (SELECT value FROM json_each(?))"
@@ -134,8 +134,10 @@ def _segments(catalog: Catalog, rows: list[tuple[Any, ...]]) -> list[StoredSegme
             n_seen=n_seen,
             n_frames=n_frames,
             n_said=n_said,
+            n_heard=n_heard,
+            n_fused=n_fused,
         )
-        for segment_id, video_id, start_s, end_s, n_seen, n_frames, n_said in rows
+        for segment_id, video_id, start_s, end_s, n_seen, n_frames, n_said, n_heard, n_fused in rows
     ]
 
 

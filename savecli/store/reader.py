@@ -19,11 +19,12 @@ from savecli.store.records import (
     Kind,
     KnownFile,
     Problem,
+    SearchKind,
     StoredGraph,
     StoredSegment,
     StoredVideo,
 )
-from savecli.store.searcher import Searcher, SearchKind
+from savecli.store.searcher import Searcher
 from savecli.store.settings import Settings
 from savecli.store.shelf import Shelf
 from savecli.store.views import Views
@@ -108,7 +109,7 @@ class Reader:
         A segment counts once, by its best row. Scores are exact also where a graph proposed the rows.
 
         Args:
-            kind: "seen" or "said".
+            kind: "seen", "heard", "said" or "fused".
             query: (D,) float32 of unit norm.
             k: how many.
             within: ids of the only segments to look at.

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-Kind = Literal["seen", "frames", "said"]
-KINDS: tuple[Kind, ...] = ("seen", "frames", "said")
+Kind = Literal["seen", "frames", "heard", "said", "fused", "parts"]
+KINDS: tuple[Kind, ...] = ("seen", "frames", "heard", "said", "fused", "parts")
+SearchKind = Literal["seen", "heard", "said", "fused"]
+SEARCH_KINDS: tuple[SearchKind, ...] = ("seen", "heard", "said", "fused")
+"""Kinds whose nearest rows are looked for; the others are read by segment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,8 @@ class StoredSegment:
     n_seen: int
     n_frames: int
     n_said: int
+    n_heard: int = 0
+    n_fused: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,4 +83,17 @@ _VERSION_1 = (
         ef INTEGER NOT NULL)""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+_NEW_IN_2 = ("heard", "fused", "parts")
+_VERSION_2 = (
+    *(
+        f"ALTER TABLE segments ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"
+        for kind in _NEW_IN_2
+        for column in (f"{kind}_start", f"n_{kind}")
+    ),
+    # The files are made when the store is opened for writing.
+    *(f"INSERT INTO vectors VALUES ('{kind}', 1, 0)" for kind in _NEW_IN_2),  # noqa: S608
+    "CREATE INDEX segments_heard ON segments (heard_start) WHERE n_heard > 0",
+    "CREATE INDEX segments_fused ON segments (fused_start) WHERE n_fused > 0",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)

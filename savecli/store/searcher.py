@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +12,10 @@ from savecli.store import nearest, queries
 from savecli.store.catalog import Catalog
 from savecli.store.graph import GraphError, RowNumbers
 from savecli.store.nearest import Owners
-from savecli.store.records import Hit, Kind
+from savecli.store.records import Hit, Kind, SearchKind
 from savecli.store.shelf import Shelf
 from savecli.store.vectors import RowView
 from savecli.store.views import Views
-
-SearchKind = Literal["seen", "said"]
 
 GRAPH_MIN_ROWS = 100_000
 """Below this many rows no graph is asked or built by itself: a new process scans 100,000 rows in .03 s, and

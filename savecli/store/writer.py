@@ -13,14 +13,13 @@ from savecli.errors import StoreError
 from savecli.store import changes, searcher
 from savecli.store.catalog import Catalog
 from savecli.store.changes import Appended
-from savecli.store.records import KINDS, Kind
+from savecli.store.records import KINDS, SEARCH_KINDS, Kind
 from savecli.store.shelf import Shelf
 from savecli.store.vectors import append, copy_live, sweep, truncate, vector_path
 from savecli.store.views import Views
 
 _TAIL_SHARE = 0.2
 _NORM_TOLERANCE = 1e-2
-_GRAPH_KINDS: tuple[Kind, ...] = ("seen", "said")
 
 
 class Writer:
@@ -90,7 +89,10 @@ class Writer:
     def unlink(self, paths: Iterable[Path]) -> int:
         """See `Store.unlink`."""
         with self._catalog.writing():
-            return sum(changes.remove_path(self._catalog, path) for path in paths)
+            n_known = sum(changes.remove_path(self._catalog, path) for path in paths)
+        if n_known:
+            self._catalog.drop_backups()
+        return n_known
 
     def fail(self, path: Path, size_bytes: int, mtime_ns: int, reason: str, hint: str) -> None:
         """See `Store.fail`."""
@@ -109,12 +111,13 @@ class Writer:
                 changes.move_rows(self._catalog, kind, generation, n_rows[kind])
             self._catalog.run("DELETE FROM graphs")
         self._catalog.fold_log()
+        self._catalog.drop_backups()  # they count on the files that go now
         self.tidy()
 
     def rebuild_graphs(self, engine: str) -> None:
         """See `Store.rebuild_graphs`."""
         with self._views.snapshot():
-            views = {kind: self._views.of(kind) for kind in _GRAPH_KINDS}
+            views = {kind: self._views.of(kind) for kind in SEARCH_KINDS}
         for kind, view in views.items():
             if view.n_live:
                 self._shelf.build(kind, view, engine)
@@ -122,7 +125,7 @@ class Writer:
     def maybe_rebuild(self, engine: str) -> bool:
         """See `Store.maybe_rebuild`."""
         with self._views.snapshot():
-            views = {kind: self._views.of(kind) for kind in _GRAPH_KINDS}
+            views = {kind: self._views.of(kind) for kind in SEARCH_KINDS}
         covered = {entry.kind: entry.n_rows for entry in reversed(self._shelf.listed())}
         stale = [
             kind
@@ -151,11 +154,19 @@ class Writer:
             view = self._views.of(kind)
             dim = self._views.dim
         rows = np.concatenate([np.empty((0, dim), dtype=np.float32), *parts])
-        norms = np.linalg.norm(rows, axis=1)
-        if not np.all(np.abs(norms - 1) < _NORM_TOLERANCE):
-            raise ValueError(f"{kind}: all rows must have unit norm, found {norms.min()} to {norms.max()}")
+        _check_norms(kind, rows)
         crc32 = append(view, rows.astype(np.float16))
         return Appended(start=view.n_rows, n_rows=len(rows), crc32=crc32)
+
+
+def _check_norms(kind: Kind, rows: NDArray[np.float32]) -> None:
+    norms = np.linalg.norm(rows, axis=1)
+    if kind == "parts":
+        # A sum has no say in the norm of what it is made of, but float16 ends somewhere.
+        if not np.all(norms < np.finfo(np.float16).max):
+            raise ValueError(f"parts: all rows must be finite in float16, found norms up to {norms.max()}")
+    elif not np.all(np.abs(norms - 1) < _NORM_TOLERANCE):
+        raise ValueError(f"{kind}: all rows must have unit norm, found {norms.min()} to {norms.max()}")
 
 
 def _check_parallel(

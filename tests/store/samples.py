@@ -14,9 +14,20 @@ IDENTITY = {"model": "tiny", "weights": "abc", "dim": str(DIM)}
 EMPTY = np.empty((0, DIM), dtype=np.float32)
 
 
+KINDS = ("seen", "frames", "heard", "said", "fused", "parts")
+
+
 def unit(rng, n, dim=DIM):
     rows = rng.standard_normal((n, dim), dtype=np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def heard(rng, n_windows, n_fused, dim=DIM):
+    """Rows of the kinds that a store of version 1 did not have."""
+    fused, parts = unit(rng, n_fused, dim), rng.standard_normal((3 * n_fused, dim), dtype=np.float32)
+    if n_fused:
+        parts[2] = fused[0] - parts[0] - parts[1]
+    return {"heard": unit(rng, n_windows, dim), "fused": fused, "parts": parts}
 
 
 @dataclass(frozen=True)
@@ -42,8 +53,8 @@ class Content:
 
 
 def content(seed: int, n_segments: int | None = None, dim: int = DIM) -> Content:
-    """Segments of 12 s with 0..3 frames and 0..3 utterances each."""
-    rng = np.random.default_rng(seed)
+    """Segments of 12 s with 0..3 frames, utterances and windows of sound each."""
+    rng, ears = np.random.default_rng(seed), np.random.default_rng([seed, 2])
     n_segments = int(rng.integers(0, 4)) if n_segments is None else n_segments
     embeddings, times, utterances = [], [], []
     for index in range(n_segments):
@@ -54,6 +65,7 @@ def content(seed: int, n_segments: int | None = None, dim: int = DIM) -> Content
                 seen=unit(rng, min(1, n_frames), dim),
                 frames=unit(rng, n_frames, dim),
                 said=unit(rng, n_said, dim),
+                **heard(ears, *ears.integers(0, (4, 2)), dim),
             )
         )
         times.append(start_s + np.arange(n_frames, dtype=np.float64))
@@ -75,13 +87,14 @@ def content(seed: int, n_segments: int | None = None, dim: int = DIM) -> Content
 def many(seed: int, n_rows: int, dim: int = DIM) -> Content:
     """One video with `n_rows` segments, each with one row of every kind."""
     rng = np.random.default_rng(seed)
-    rows = {kind: unit(rng, n_rows, dim) for kind in ("seen", "frames", "said")}
+    rows = {kind: unit(rng, n_rows, dim) for kind in ("seen", "frames", "said", "heard")}
     spoken = [Utterance(start_s=12.0 * i, end_s=12.0 * i + 1, text="so") for i in range(n_rows)]
     return Content(
         fingerprint=f"{seed:032x}",
         segments=[Segment(start_s=12.0 * i, end_s=12.0 * i + 12) for i in range(n_rows)],
         embeddings=[
-            Embedding(**{kind: matrix[i : i + 1] for kind, matrix in rows.items()}) for i in range(n_rows)
+            Embedding(**heard(rng, 1, 1, dim) | {kind: matrix[i : i + 1] for kind, matrix in rows.items()})
+            for i in range(n_rows)
         ],
         transcript=Transcript(language="en", language_probability=1.0, utterances=tuple(spoken)),
         frame_times=[np.array([12.0 * i]) for i in range(n_rows)],
@@ -98,6 +111,11 @@ def add(store, path: Path, stored: Content, mtime_ns: int = 1, **options) -> Non
         frame_times=stored.frame_times,
         **options,
     )
+
+
+def n_rows(n_segments: int) -> dict[str, int]:
+    """How many rows of each kind `many` has."""
+    return {kind: n_segments * (3 if kind == "parts" else 1) for kind in KINDS}
 
 
 def brute_force(contents, kind: str, query) -> list[float]:

@@ -12,6 +12,7 @@ import pytest
 from savecli.errors import StoreError
 from savecli.store import Store, graph, scan, searcher, shelf
 from savecli.store.graph import GraphError, engine_named
+from savecli.store.records import SEARCH_KINDS
 
 A, B, C = Path("/v/a.mp4"), Path("/v/b.mp4"), Path("/v/c.mp4")
 ENGINES = pytest.mark.parametrize("engine", ["usearch", "hnswlib"])
@@ -66,7 +67,7 @@ def test_recall_on_random_rows(engine, samples, tmp_path):
 @ENGINES
 def test_a_graph_is_asked_and_agrees_with_the_scan(engine, built, samples, monkeypatch):
     with Store.open(built(engine), identity=None, mode="read") as reader:
-        assert [(g.engine, g.n_rows) for g in reader.graphs()] == [(engine, 1200)] * 2
+        assert [(g.engine, g.n_rows) for g in reader.graphs()] == [(engine, 1200)] * len(SEARCH_KINDS)
         n_found = 0
         for query in queries(samples, 20):
             hits = reader.nearest("seen", query, 10)
@@ -86,20 +87,21 @@ def test_a_graph_is_asked_and_agrees_with_the_scan(engine, built, samples, monke
 
 
 @ENGINES
-def test_rows_behind_the_graph_and_dead_rows(engine, built, samples):
+@pytest.mark.parametrize("kind", ["said", "fused"])
+def test_rows_behind_the_graph_and_dead_rows(engine, kind, built, samples):
     with Store.open(built(engine), identity=None, mode="write") as store:
         newest = samples.many(3, 200)
         samples.add(store, C, newest)
         store.unlink(B)
         n_found = 0
         for query in queries(samples, 20):
-            hits = store.nearest("said", query, 10)
+            hits = store.nearest(kind, query, 10)
             assert not store.last_search_exact
-            expected = samples.brute_force([samples.many(1, 800), newest], "said", query)
+            expected = samples.brute_force([samples.many(1, 800), newest], kind, query)
             n_found += sum(hit.score > expected[9] - 1e-6 for hit in hits)
         assert n_found >= 0.95 * 20 * 10, "a graph proposes, and may miss; what it proposes is scored exactly"
         store.unlink(A)
-        assert len(store.nearest("said", query, 10)) == 10
+        assert len(store.nearest(kind, query, 10)) == 10
         assert store.last_search_exact, "most of what the graph covers is dead"
 
 
@@ -130,7 +132,7 @@ def test_a_damaged_graph_is_passed_over(engine, how, built, samples):
         expected = samples.brute_force([samples.many(1, 800), samples.many(2, 400)], "seen", query)
         np.testing.assert_allclose([h.score for h in hits], expected[:10], atol=1e-6)
         assert {problem.hint for problem in reader.check()} == {"run `save rebuild`"}
-        assert len(reader.check()) == 2
+        assert len(reader.check()) == len(SEARCH_KINDS)
 
 
 def test_a_flip_behind_an_unchanged_mtime_is_noticed(built, samples):
@@ -161,11 +163,12 @@ def test_two_generations_stay_and_strays_are_swept(built):
         store.rebuild_graphs()
         store.rebuild_graphs()
         listed = {entry.name for entry in store.graphs()}
+        first = len(SEARCH_KINDS) + 1  # one set of generations is gone
         assert listed == {
-            f"{k}-g{g:04d}.usearch" for k, g in (("seen", 3), ("said", 4), ("seen", 5), ("said", 6))
+            f"{kind}-g{number:04d}.usearch" for number, kind in enumerate(SEARCH_KINDS * 2, first)
         }
     (home / "graphs" / "seen.tmp").write_bytes(b"half")
-    (home / "graphs" / "seen-g0007.usearch").write_bytes(b"never listed")
+    (home / "graphs" / "seen-g0099.usearch").write_bytes(b"never listed")
     (home / "seen-g0002.f16").write_bytes(b"half")
     with Store.open(home, identity=None, mode="write"):
         assert {path.name for path in (home / "graphs").iterdir()} == listed

@@ -87,7 +87,7 @@ def machine(samples):  # noqa: C901 - one small rule after another
         @invariant()
         def searches_agree(self):
             query = samples.unit(np.random.default_rng(len(self.files)), 1)[0]
-            for kind in ("seen", "said"):
+            for kind in ("seen", "heard", "said", "fused"):
                 expected = samples.brute_force(self.contents.values(), kind, query)
                 for store in (self.store, self.reader):
                     hits = store.nearest(kind, query, 5)
