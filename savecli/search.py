@@ -9,7 +9,7 @@ from math import log1p
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from savecli.datatypes import Moment, Results, Utterance
+from savecli.datatypes import Ask, Moment, Results, Utterance
 from savecli.errors import QueryError
 from savecli.store import Kind, Store, StoredSegment
 
@@ -55,26 +55,33 @@ class _Scored:
         return -log1p(-min(self.score, 1 - 1e-9))
 
 
+def empty_query() -> QueryError:
+    """What to raise where a query, or what one modality should answer to, is blank."""
+    return QueryError("the query is empty", hint='save search "man says good boy"')
+
+
 def search(
-    text: str, store: Store, encoder: QueryEncoder, *, top_k: int = 10, threshold: float | None = None
+    ask: Ask | str, store: Store, encoder: QueryEncoder, *, top_k: int = 10, threshold: float | None = None
 ) -> Results:
     """The moments that answer a query.
 
     Args:
-        text: free text.
+        ask: what is looked for; a string is its free text.
         store: open for reading or writing.
         encoder: of the model that made the store.
         top_k: how many moments.
         threshold: score below which nothing matches; None takes the model's own, 0 shows all.
 
     Raises:
-        QueryError: an empty query.
+        QueryError: nothing is asked, or one of the texts is blank.
     """
-    if not text.strip():
-        raise QueryError("the query is empty", hint='save search "man says good boy"')
+    ask = Ask(text=ask) if isinstance(ask, str) else ask
+    given = [text for text in (ask.text, ask.sees, ask.hears, ask.says) if text]
+    if not given or not all(text.strip() for text in given):
+        raise empty_query()
     least = encoder.score.threshold if threshold is None else threshold
     with store.snapshot():
-        scored, exact = _score(encoder.query(text), store, encoder.score)
+        scored, exact = _score(encoder.query(given[0]), store, encoder.score)
     moments = [_moment(group) for group in _groups(scored)]
     moments.sort(key=lambda m: (-m.score, str(m.path), m.start_s))
     kept = tuple(m for m in moments if m.score >= least)[:top_k]

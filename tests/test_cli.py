@@ -8,7 +8,9 @@ from click.testing import CliRunner
 
 from savecli import __version__, cli, config
 from savecli.__main__ import main
+from savecli.datatypes import Ask, Results
 from savecli.errors import SaveError, StoreError
+from savecli.store import Store
 
 COMMANDS = [
     "demo",
@@ -168,3 +170,49 @@ def test_each_command_has_help_by_both_names(name):
 
 def test_version():
     assert CliRunner().invoke(cli.cli, ["--version"]).output == f"save, version {__version__}\n"
+
+
+class TestSearch:
+    """What `save search` asks for; no model and no video is needed."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch, encoder):
+        """The queries that reached the flow."""
+        asked = []
+        nothing = Results(moments=(), nearest=None, exact=True)
+        monkeypatch.setattr("savecli.pipeline.make_encoder", lambda config: encoder)
+        monkeypatch.setattr("savecli.search.search", lambda ask, *_, **__: asked.append(ask) or nothing)
+        Store.open(config.load().store_dir, identity=encoder.identity, mode="write").close()
+        return asked
+
+    @pytest.mark.parametrize(
+        ("arguments", "ask"),
+        [
+            (("a dog",), Ask(text="a dog")),
+            (("--sees", "a dog"), Ask(sees="a dog")),
+            (("--hears", "barking"), Ask(hears="barking")),
+            (("--says", "sit"), Ask(says="sit")),
+            (
+                ("--says", "sit", "a dog", "--hears", "barking", "--sees", "a beach"),
+                Ask(text="a dog", sees="a beach", hears="barking", says="sit"),
+            ),
+        ],
+    )
+    def test_each_text_goes_where_it_is_aimed(self, end, asked, arguments, ask):
+        code, out, err = end("search", *arguments)
+        assert (code, err) == (1, "")
+        assert out.startswith("nothing here matches ")
+        assert asked == [ask]
+
+    @pytest.mark.parametrize(
+        "arguments", [("",), ("--hears", ""), ("a dog", "--says", ""), ("", "--sees", "a dog")]
+    )
+    def test_an_empty_text_is_refused(self, end, asked, arguments):
+        code, out, err = end("search", *arguments)
+        assert (code, out, asked) == (2, "", [])
+        assert "the query is empty" in err
+
+    def test_no_text_at_all_is_a_usage_error(self, end, asked):
+        code, _, err = end("search", "-k", "3")
+        assert (code, asked) == (2, [])
+        assert "Give a QUERY, or one of --sees, --hears and --says" in err

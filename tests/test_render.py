@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savecli import render
-from savecli.datatypes import Check, Moment, Results, Transcript, Utterance, Word
+from savecli.datatypes import Ask, Check, Moment, Results, Transcript, Utterance, Word
 from savecli.events import Indexed, Moved, Planned, Progress, Skipped, Summary, Unchanged
 from savecli.plain import plain
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
@@ -221,7 +221,7 @@ def everything_printed():
     for path in (evil, STRANGE):
         one = moment(path, snippet=EVIL, mounted=False)
         render.results_table(EVIL, Results(moments=(one,), nearest=None, exact=False))
-        render.results_table(EVIL, Results(moments=(), nearest=one, exact=True))
+        render.results_table(Ask(text=EVIL, sees=EVIL), Results(moments=(), nearest=one, exact=True))
         events = [
             indexed(path, notes=(EVIL,)),
             Moved(path=path, old_path=path),
@@ -338,6 +338,27 @@ def test_no_match_is_told_with_the_nearest(capsys):
     assert "--all" in out
     render.results_table("dog", Results(moments=(), nearest=None, exact=True))
     assert "nearest" not in capsys.readouterr().out
+
+
+def test_each_modality_that_adds_to_a_score_is_told(capsys):
+    why = {"seen": 0.2, "heard": 0.1, "said": 0.11}
+    render.results_table("dog", Results(moments=(moment(why=why),), nearest=None, exact=True))
+    assert "seen 0.20  heard 0.10  said 0.11" in capsys.readouterr().out
+    render.results_json(Results(moments=(moment(why=why),), nearest=None, exact=True))
+    assert records(capsys)[0]["why"] == why
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (Ask(text="dog"), '"dog"'),
+        (Ask(text="dog", hears="barking"), '"dog", heard "barking"'),
+        (Ask(sees="a beach", says="come here"), 'seen "a beach", said "come here"'),
+    ],
+)
+def test_no_match_repeats_what_was_asked_for(capsys, ask, told):
+    render.results_table(ask, Results(moments=(), nearest=None, exact=True))
+    assert capsys.readouterr().out == f"nothing here matches {told}\n"
 
 
 def test_unchanged_and_known_failures_are_told_only_when_asked(capsys):

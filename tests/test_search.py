@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from savecli.datatypes import Ask
 from savecli.errors import QueryError
 from savecli.search import SNIPPET_CHARACTERS, search
 
@@ -149,7 +150,13 @@ def test_an_empty_store_answers_with_nothing(find):
     assert results.exact
 
 
-@pytest.mark.parametrize("query", ["", "  ", "\n\t"])
+@pytest.mark.parametrize("ask", [Ask(text="red"), Ask(sees="red"), Ask(hears="red"), Ask(says="red")])
+def test_one_text_of_any_sort_is_a_query(put, find, ask):
+    put(A, ["red"], said=[("red",)])
+    assert spans(find(ask, threshold=0)) == [(A, 0, 2)]
+
+
+@pytest.mark.parametrize("query", ["", "  ", "\n\t", Ask(), Ask(hears=" "), Ask(text="red", says="\t")])
 def test_a_query_that_asks_for_nothing_is_refused(find, query):
     with pytest.raises(QueryError) as caught:
         find(query)

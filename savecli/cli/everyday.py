@@ -62,7 +62,10 @@ def index(
 
 
 @click.command()
-@click.argument("query")
+@click.argument("query", required=False)
+@click.option("--sees", metavar="TEXT", help="What is to be seen there.")
+@click.option("--hears", metavar="TEXT", help="What is to be heard there, speech aside.")
+@click.option("--says", metavar="TEXT", help="What is to be said there.")
 @click.option(
     "-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many moments."
 )
@@ -76,7 +79,10 @@ def index(
 @as_json
 @everywhere
 def search(
-    query: str,
+    query: str | None,
+    sees: str | None,
+    hears: str | None,
+    says: str | None,
     top_k: int,
     threshold: float | None,
     show_all: bool,
@@ -84,25 +90,34 @@ def search(
     as_json: bool,
     **common: Unpack[Common],
 ) -> int:
-    """Find the moments that a text describes, by what is seen and what is said there.
+    """Find the moments that a text describes, by what is seen, heard and said there.
 
-    Each comes with its reason: how much what is seen and what is said there add to its score. Exit code 1 if
-    nothing matches.
+    QUERY is matched with all three; --sees, --hears and --says each with one alone, beside QUERY or instead
+    of it. Each moment comes with its reason: how much what is seen, heard and said there adds to its score.
+    Exit code 1 if nothing matches.
     """
+    asked = {"text": query, "sees": sees, "hears": hears, "says": says}
+    given = {name: text for name, text in asked.items() if text is not None}
+    if not given:
+        raise click.UsageError("Give a QUERY, or one of --sees, --hears and --says.")
     config = settings(**common)
     from savecli import render
+    from savecli.datatypes import Ask
     from savecli.pipeline import make_encoder
+    from savecli.search import empty_query
     from savecli.search import search as run
 
-    encoder = make_encoder(config)
+    if not all(given.values()):
+        raise empty_query()
+    ask, encoder = Ask(**given), make_encoder(config)
     with opened(config, encoder.identity) as store:
-        results = run(query, store, encoder, top_k=top_k, threshold=0.0 if show_all else threshold)
+        results = run(ask, store, encoder, top_k=top_k, threshold=0.0 if show_all else threshold)
     if as_json:
         render.results_json(results)
     elif only_paths:
         render.results_paths(results)
     else:
-        render.results_table(query, results)
+        render.results_table(ask, results)
     return DONE if results.moments else NOTHING
 
 

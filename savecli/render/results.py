@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from savecli import datatypes as records
-from savecli.datatypes import Results
+from savecli.datatypes import Ask, Results
 from savecli.plain import plain
 from savecli.render.basics import clock, line, out, warn
 
@@ -24,7 +24,7 @@ def moment_record(rank: int, moment: records.Moment) -> dict[str, Any]:
         "start_s": round(moment.start_s, 3),
         "end_s": round(moment.end_s, 3),
         "score": round(moment.score, 4),
-        # What is heard adds nothing until there is an audio branch; the key is part of the contract.
+        # All three are part of the contract, also where a model has no ear.
         "why": {name: round(moment.why.get(name, 0.0), 4) for name in MODALITIES},
         "snippet": moment.snippet,
         "best_s": round(moment.best_s, 3),
@@ -47,11 +47,11 @@ def results_paths(results: Results) -> None:
     sys.stdout.buffer.flush()
 
 
-def results_table(query: str, results: Results) -> None:
-    """Moments for a person."""
+def results_table(ask: Ask | str, results: Results) -> None:
+    """Moments for a person; `ask` is what they answer."""
     console = out()
     if not results.moments:
-        console.print(Text(f'nothing here matches "{plain(query)}"', style="bold"))
+        console.print(Text(f"nothing here matches {_asked(ask)}", style="bold"))
         if results.nearest:
             near = results.nearest
             where = f"{plain(near.path.name)} {clock(near.start_s)}-{clock(near.end_s)}"
@@ -63,6 +63,13 @@ def results_table(query: str, results: Results) -> None:
         console.print(_moment_text(rank, moment))
     if not results.exact:
         warn("looked up in the graph: a near miss may be left out")
+
+
+def _asked(ask: Ask | str) -> str:
+    ask = Ask(text=ask) if isinstance(ask, str) else ask
+    aimed = zip(MODALITIES, (ask.sees, ask.hears, ask.says), strict=True)
+    free = [f'"{plain(ask.text)}"'] if ask.text else []
+    return ", ".join([*free, *(f'{name} "{plain(text)}"' for name, text in aimed if text)])
 
 
 def _moment_text(rank: int, moment: records.Moment) -> Text:
