@@ -32,7 +32,7 @@ from torch.nn import functional
 from savecli.model.audio import AST_EPS, FUSION_EPS, quick_gelu
 from savecli.model.dims import ModelDims
 from savecli.model.names import reference_name
-from savecli.model.network import Inputs, Save, pool, similarity
+from savecli.model.network import Inputs, Masks, Save, pool, similarity, word_mask
 
 sys.path.insert(0, str(ROOT / "tests" / "model"))
 from golden import Golden  # the tests' own rule, not a copy of it
@@ -303,7 +303,8 @@ def once(variant: Variant, inputs: Inputs, captions: Tensor) -> Passed:
         return result
 
     def meet(visual: Tensor, audio: Tensor, speech: Tensor) -> Tensor:
-        return model.fuse(visual, model.audio_resampler(audio), speech, inputs).fused
+        masks = Masks(frames=inputs.frame_mask, audio=inputs.audio_mask, speech=word_mask(inputs.speech))
+        return model.fuse(visual, model.audio_resampler(audio), speech, masks).fused
 
     bits = torch.autocast("cpu", torch.bfloat16) if variant.autocast else nullcontext()
     with torch.inference_mode(), bits:

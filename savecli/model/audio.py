@@ -119,11 +119,12 @@ class AudioEncoder(nn.Module):
 class ResamplerLayer(nn.Module):
     """Self-attention among the queries, then attention to the sound, then a feed-forward, each pre-norm."""
 
-    def __init__(self, width: int, n_heads: int) -> None:
+    def __init__(self, dims: ModelDims) -> None:
         super().__init__()
+        width, n_heads = dims.width, dims.fusion_heads
         self.self_attn = nn.MultiheadAttention(width, n_heads, batch_first=True)
         self.cross_attn = nn.MultiheadAttention(width, n_heads, batch_first=True)
-        self.mlp = FeedForward(width, 4 * width, width)
+        self.mlp = FeedForward(width, dims.feed_forward * width, width)
         self.ln_self = nn.LayerNorm(width, eps=FUSION_EPS)
         self.ln_cross = nn.LayerNorm(width, eps=FUSION_EPS)
         self.ln_mlp = nn.LayerNorm(width, eps=FUSION_EPS)
@@ -144,9 +145,7 @@ class AudioResampler(nn.Module):
         super().__init__()
         self.queries = nn.Parameter(torch.zeros(dims.width, dims.n_queries))
         self.positions = nn.Embedding(dims.n_queries, dims.width)
-        self.layers = nn.ModuleList(
-            ResamplerLayer(dims.width, dims.fusion_heads) for _ in range(dims.resampler_layers)
-        )
+        self.layers = nn.ModuleList(ResamplerLayer(dims) for _ in range(dims.resampler_layers))
 
     def forward(self, audio: Tensor) -> Tensor:
         """(B, T, D) audio tokens -> (B, Q, D), not normalised."""

@@ -20,6 +20,7 @@ class ModelDims:
         n_mels, n_rows: of the filter bank.
         n_queries, resampler_layers: of the audio resampler.
         fusion_layers: of each of the two gated fusions.
+        feed_forward: width of the feed-forward layers in resampler and fusions, in widths of the model.
         n_frames: slots for frames; fewer are padded where `reference_compat` is set.
         frames_per_s: that a benchmark's video is sampled at, before it is thinned to `n_frames`.
         n_words: tokens of a caption or of the speech, start and end included.
@@ -39,6 +40,7 @@ class ModelDims:
     n_queries: int = 12
     resampler_layers: int = 4
     fusion_layers: int = 4
+    feed_forward: int = 4
     n_frames: int = 12
     frames_per_s: int = 1
     n_words: int = 32

@@ -51,18 +51,30 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Masks:
+    """What of a batch is real: (B, F) frames, (B,) sound, (B, W) words; all bool."""
+
+    frames: Tensor
+    audio: Tensor
+    speech: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Features:
     """A batch of videos before normalisation: what the losses need of it.
 
     Attributes:
         visual: (B, F, D) frames with their positions.
-        fused: (B, F, D) frames with what is heard and said.
+        heard, said: (B, F, D) frames after the fusion with the one, and with the other.
+        fused: (B, F, D) all three together.
         audio: (B, Q, D) the resampler's tokens.
         frame_mask: (B, F) bool.
         gates: (B, layers) by name, "audio_attn", "audio_ff", "speech_attn", "speech_ff".
     """
 
     visual: Tensor
+    heard: Tensor
+    said: Tensor
     fused: Tensor
     audio: Tensor
     frame_mask: Tensor
@@ -105,14 +117,16 @@ class TextEncoder(nn.Module):
 class FusionLayer(nn.Module):
     """Frames attend to a memory through a gate, then to one another (docs/save.md, section 1)."""
 
-    def __init__(self, width: int, n_heads: int) -> None:
+    def __init__(self, dims: ModelDims) -> None:
         super().__init__()
+        width, n_heads = dims.width, dims.fusion_heads
+        inner = dims.feed_forward * width
         self.cross_attn = nn.MultiheadAttention(width, n_heads, batch_first=True)
-        self.cross_ff = FeedForward(width, 4 * width, width, bias=False)
+        self.cross_ff = FeedForward(width, inner, width, bias=False)
         self.attn_gate = FeedForward(2 * width, width // 2, 1, bias=False)
         self.ff_gate = FeedForward(2 * width, width // 2, 1, bias=False)
         self.self_attn = nn.MultiheadAttention(width, n_heads, batch_first=True)
-        self.mlp = FeedForward(width, 4 * width, width)
+        self.mlp = FeedForward(width, inner, width)
         self.ln_cross = nn.LayerNorm(width, eps=FUSION_EPS)
         self.ln_cross_ff = nn.LayerNorm(width, eps=FUSION_EPS)
         self.ln_self = nn.LayerNorm(width, eps=FUSION_EPS)
@@ -145,9 +159,7 @@ class GatedFusion(nn.Module):
 
     def __init__(self, dims: ModelDims) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            FusionLayer(dims.width, dims.fusion_heads) for _ in range(dims.fusion_layers)
-        )
+        self.layers = nn.ModuleList(FusionLayer(dims) for _ in range(dims.fusion_layers))
 
     def forward(
         self, x: Tensor, memory: Tensor, x_mask: Tensor | None, memory_mask: Tensor | None
@@ -161,7 +173,48 @@ class GatedFusion(nn.Module):
         return x, torch.cat(attn_gates, dim=1), torch.cat(ff_gates, dim=1)
 
 
-class Save(nn.Module):
+class Fusion(nn.Module):
+    """The part of SAVE behind its encoders: frames with what is heard, and with what is said."""
+
+    def __init__(self, dims: ModelDims, n_positions: int) -> None:
+        super().__init__()
+        self._add_fusion(dims, n_positions)
+
+    def _add_fusion(self, dims: ModelDims, n_positions: int) -> None:
+        self.dims = dims
+        self.audio_resampler = AudioResampler(dims)
+        self.audio_fusion = GatedFusion(dims)
+        self.speech_fusion = GatedFusion(dims)
+        self.frame_positions = nn.Embedding(n_positions, dims.width)
+
+    def fuse(self, visual: Tensor, audio: Tensor, speech: Tensor, masks: Masks) -> Features:
+        """(B, F, D) frames, (B, Q, D) resampled audio, (B, W, D) speech -> features."""
+        x = visual + self.frame_positions.weight[: visual.shape[1]]
+        frames: Tensor | None = None
+        heard_mask: Tensor | None = None
+        said_mask: Tensor | None = None
+        if not self.dims.reference_compat:
+            frames, said_mask = masks.frames, masks.speech
+            heard_mask = masks.audio.unsqueeze(1).expand(audio.shape[:2])
+        heard, heard_attn, heard_ff = self.audio_fusion(x, audio, frames, heard_mask)
+        said, said_attn, said_ff = self.speech_fusion(x, speech, frames, said_mask)
+        return Features(
+            visual=x,
+            heard=heard,
+            said=said,
+            fused=FUSED_SHARE * (heard + said) + x,
+            audio=audio,
+            frame_mask=masks.frames,
+            gates={
+                "audio_attn": heard_attn,
+                "audio_ff": heard_ff,
+                "speech_attn": said_attn,
+                "speech_ff": said_ff,
+            },
+        )
+
+
+class Save(Fusion):
     """The whole network; its weights are whatever is loaded into it.
 
     Raises:
@@ -171,16 +224,13 @@ class Save(nn.Module):
     visual_encoder: Any  # open_clip's, whose types are not told
 
     def __init__(self, dims: ModelDims) -> None:
-        super().__init__()
-        self.dims = dims
+        # Not by Fusion's own: a seed's draws go by the order of the parts, and the encoders come first.
+        nn.Module.__init__(self)
         clip = build_clip(dims.clip)
         self.visual_encoder = clip.visual
         self.text_encoder = TextEncoder(clip)
         self.audio_encoder = AudioEncoder(dims)
-        self.audio_resampler = AudioResampler(dims)
-        self.audio_fusion = GatedFusion(dims)
-        self.speech_fusion = GatedFusion(dims)
-        self.frame_positions = nn.Embedding(len(self.text_encoder.positional_embedding), dims.width)
+        self._add_fusion(dims, len(clip.positional_embedding))
         self.logit_scale = nn.Parameter(clip.logit_scale.detach().clone())
 
     @property
@@ -196,7 +246,8 @@ class Save(nn.Module):
         """A batch of videos -> features; a video's do not depend on what else is in its batch."""
         visual = self.encode_frames(inputs.frames, inputs.frame_mask)
         audio = self.audio_resampler(self.encode_audio(inputs.fbank, inputs.audio_mask))
-        return self.fuse(visual, audio, self.text_encoder(inputs.speech), inputs)
+        masks = Masks(frames=inputs.frame_mask, audio=inputs.audio_mask, speech=word_mask(inputs.speech))
+        return self.fuse(visual, audio, self.text_encoder(inputs.speech), masks)
 
     def encode_audio(self, fbank: Tensor, mask: Tensor) -> Tensor:
         """(B, rows, M), (B,) bool -> (B, T, D); what has no sound is read as a filter bank of zeros."""
@@ -206,31 +257,6 @@ class Save(nn.Module):
         """(B, F, 3, H, W), (B, F) bool -> (B, F, D), not normalised, without positions."""
         rows = _encode_real(self.visual_encoder, frames.flatten(0, 1), mask.flatten())
         return rows.view(*mask.shape, -1)
-
-    def fuse(self, visual: Tensor, audio: Tensor, speech: Tensor, inputs: Inputs) -> Features:
-        """(B, F, D) frames, (B, Q, D) audio, (B, W, D) speech -> features."""
-        x = visual + self.frame_positions.weight[: visual.shape[1]]
-        masks: dict[str, Tensor | None] = {"frames": None, "audio": None, "speech": None}
-        if not self.dims.reference_compat:
-            masks = {
-                "frames": inputs.frame_mask,
-                "audio": inputs.audio_mask.unsqueeze(1).expand(audio.shape[:2]),
-                "speech": word_mask(inputs.speech),
-            }
-        heard, heard_attn, heard_ff = self.audio_fusion(x, audio, masks["frames"], masks["audio"])
-        said, said_attn, said_ff = self.speech_fusion(x, speech, masks["frames"], masks["speech"])
-        return Features(
-            visual=x,
-            fused=FUSED_SHARE * (heard + said) + x,
-            audio=audio,
-            frame_mask=inputs.frame_mask,
-            gates={
-                "audio_attn": heard_attn,
-                "audio_ff": heard_ff,
-                "speech_attn": said_attn,
-                "speech_ff": said_ff,
-            },
-        )
 
 
 def build_clip(config: Any) -> Any:  # noqa: ANN401 - open_clip ships no types
