@@ -30,16 +30,25 @@ WORDS_PER_MINUTE = 190
 class Voice:
     """A speaker of English.
 
+    Args:
+        name: one of espeak-ng's voices, with a variant if wanted, such as `en-gb-scotland+f2`.
+        words_per_minute: how fast.
+
     Raises:
-        SaveError: where the package is missing or its library does not run.
+        SaveError: where the package is missing, its library does not run, or has no such voice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "en-us", words_per_minute: int = WORDS_PER_MINUTE) -> None:
         self._library, data = _fresh_library()
         self._rate_hz = self._library.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), DO_NOT_EXIT)
-        if self._rate_hz <= 0 or self._library.espeak_SetVoiceByName(b"en-us"):
+        if self._rate_hz <= 0:
             raise SaveError(f"espeak-ng cannot read its data in {data}", hint="reinstall espeakng-loader")
-        self._library.espeak_SetParameter(RATE, WORDS_PER_MINUTE, 0)
+        if self._library.espeak_SetVoiceByName(name.encode()):
+            raise SaveError(f"espeak-ng finds no voice {name} in {data}", hint="reinstall espeakng-loader")
+        self._library.espeak_SetParameter(RATE, words_per_minute, 0)
+        self._library.espeak_ng_SetRandSeed(
+            ctypes.c_long(1)
+        )  # breathy variants draw; by default from the clock
         self._blocks: list[NDArray[np.int16]] = []
         self._callback = CALLBACK(self._keep)  # kept here for as long as the library may call it
         self._library.espeak_SetSynthCallback(self._callback)
