@@ -1,0 +1,1 @@
+"""How weights/save-mini is trained: `python -m scripts.train_mini ../shared/training-data`."""
