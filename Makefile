@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-quality clean
 
 demo: .venv/.demo
 	$(BIN)/save demo
@@ -21,6 +21,9 @@ lint: .venv/.test
 
 bench: .venv/.test
 	$(BIN)/python benchmarks/run.py
+
+bench-quality: .venv/.test
+	$(BIN)/python benchmarks/run.py --only mini --only quality
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -17,6 +17,7 @@ from report import ROOT, stamp
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 CAPTIONS = "{shared}/training-data/text/flickr8k_captions_train.json.gz"
 SECTIONS = {
+    "mini": "mini.py {shared}/training-data",
     "quality": "quality.py {shared}/media",
     "speed": "speed.py {shared}/media",
     "memory": "memory.py {shared}/media/s_long.mp4",

@@ -104,12 +104,13 @@ def _decoder() -> str:
 
 def _weights(config: Config) -> str:
     from savecli.model import weights
+    from savecli.pipeline import make_encoder
 
     needed = {"efficientnet-lite0", "all-minilm-l6-v2"}
     needed |= {f"whisper-{config.asr.split('/')[-1]}"} if config.asr != "off" else set()
     for name in sorted(needed):
         weights.verify(name, config.model_dir)
-    weights.bundled("save-mini")
+    make_encoder(config).verify()
     return f"{', '.join(sorted(needed))} and save-mini: every byte as published"
 
 
@@ -121,7 +122,8 @@ def _encoder(config: Config) -> str:
     encoder = make_encoder(config)
     size_px = encoder.spec.size_px
     rows = encoder.see(np.zeros((1, size_px, size_px, 3), np.uint8))
-    return f"{encoder.name} sees and reads, on {encoder.device}, in {rows.shape[1]} dimensions"
+    encoder.hear(np.zeros(encoder.spec.sample_rate_hz, np.float32))
+    return f"{encoder.name} sees, hears and reads, on {encoder.device}, in {rows.shape[1]} dimensions"
 
 
 def _speech(config: Config) -> str:
@@ -182,7 +184,7 @@ def weights_list(model_dir: Path) -> list[dict[str, str]]:
             "size": _megabytes(sum(f.stat().st_size for f in weights.bundled("save-mini").iterdir())),
             "licence": "MIT",
             "state": "bundled",
-            "origin": "scripts/build_mini.py",
+            "origin": "scripts/train_mini",
         }
     ]
     for entry in weights.manifest().values():

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log1p
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from savecli.datatypes import Ask, Moment, Results, Utterance
+import numpy as np
+
+from savecli.datatypes import Ask, MediaSpec, Moment, Results, Utterance
 from savecli.errors import QueryError
+from savecli.model.score import MODALITIES, TERMS, Candidates, Query, Score, Stack
+from savecli.model.words import content
 from savecli.store import Kind, Store, StoredSegment
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from savecli.model.encode import Query
-    from savecli.model.score import Score
-
-    Rows = NDArray[np.float32]
-
 N_CANDIDATES = 200
-ROWS: tuple[Kind, ...] = ("seen", "frames", "said")
+N_SAMPLE = 256
+"""Segments of the library that tell how much of a query's evidence is luck."""
 JOIN_SHARE = 0.6  # a neighbour belongs to a moment if its evidence is at least this share of the best's
 SNIPPET_CHARACTERS = 160
 
@@ -32,27 +30,28 @@ class QueryEncoder(Protocol):
     """The half of an encoder that a search needs."""
 
     score: Score
+    spec: MediaSpec
 
-    def query(self, text: str) -> Query:
-        """A query's rows."""
+    def queries(self, ask: Ask) -> list[Query]:
+        """One query for each text that is asked."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scored:
-    """A segment with its score, and where in it the query is met best."""
+    """A segment with its score, and where in it the query is met best.
+
+    Attributes:
+        evidence: beyond what the middle of the library has.
+    """
 
     segment: StoredSegment
     score: float
+    evidence: float
     why: Mapping[str, float]
     best_s: float
     utterances: tuple[Utterance, ...]
     best_utterance: int | None
-
-    @property
-    def evidence(self) -> float:
-        """What adds up over modalities: -log(1 - score)."""
-        return -log1p(-min(self.score, 1 - 1e-9))
 
 
 def empty_query() -> QueryError:
@@ -81,7 +80,7 @@ def search(
         raise empty_query()
     least = encoder.score.threshold if threshold is None else threshold
     with store.snapshot():
-        scored, exact = _score(encoder.query(given[0]), store, encoder.score)
+        scored, exact = _score(encoder.queries(ask), store, encoder)
     moments = [_moment(group) for group in _groups(scored)]
     moments.sort(key=lambda m: (-m.score, str(m.path), m.start_s))
     kept = tuple(m for m in moments if m.score >= least)[:top_k]
@@ -89,61 +88,144 @@ def search(
     return Results(moments=kept, nearest=below, exact=exact)
 
 
-def _score(query: Query, store: Store, score: Score) -> tuple[list[_Scored], bool]:
-    """Every candidate of either modality, scored exactly; whether all rows were candidates."""
+def _score(queries: Sequence[Query], store: Store, encoder: QueryEncoder) -> tuple[list[_Scored], bool]:
+    """Every candidate of any modality, scored exactly; whether all rows were candidates."""
     found: dict[int, None] = {}
     exact = True
-    for hits in (
-        store.nearest("seen", query.seen, N_CANDIDATES),
-        store.nearest("said", query.said, N_CANDIDATES),
-    ):
-        found |= dict.fromkeys(hit.segment_id for hit in hits)
-        exact &= store.last_search_exact
-    seen, frames, said = (store.rows(kind, found) for kind in ROWS)
-    times, spoken = store.frame_times(found), store.utterances(found)
+    for query in queries:
+        for term in (t for t in TERMS if t in query.rows):
+            hits = store.nearest(term, query.rows[term], N_CANDIDATES)
+            found |= dict.fromkeys(hit.segment_id for hit in hits)
+            exact &= store.last_search_exact
+    sampled, n_segments = store.sample(N_SAMPLE)
+    library = gather(store, sampled, frames=False)
+    ids = sorted(found)
+    candidates = gather(store, ids)
+    joined = _join([_answer(query, candidates, library, n_segments, encoder.score) for query in queries])
+    times, spoken = store.frame_times(ids), store.utterances(ids)
+    said = _best_utterances(queries, candidates.said, [len(spoken[i]) for i in ids])
     scored = []
-    for segment in store.segments(found):
-        i = segment.segment_id
-        sight = _sight(query, score, seen[i], frames[i], times[i])
-        speech = _speech(query, score, said[i], spoken[i])
-        total, why = score.of({"seen": sight.chance, "said": speech.chance})
-        best = speech if speech.chance > sight.chance else sight
+    for i, segment in enumerate(store.segments(ids)):
+        why: dict[str, float] = dict(zip(MODALITIES, joined.why[i].tolist(), strict=True))
+        utterances = spoken[segment.segment_id]
+        places = {kind: int(place[i]) for kind, place in joined.best.items()} | {"said": said[i]}
         scored.append(
             _Scored(
                 segment=segment,
-                score=total,
+                score=sum(why.values()),
+                evidence=float(joined.evidence[i]),
                 why=why,
-                # What is said may have begun in the segment before.
-                best_s=max(segment.start_s, best.best_s),
-                utterances=spoken[i],
-                best_utterance=speech.best_row,
+                best_s=_best_s(segment, why, places, times[segment.segment_id], utterances, encoder.spec),
+                utterances=utterances,
+                best_utterance=said[i] if said[i] >= 0 else None,
             )
         )
     return scored, exact
 
 
-class _Match(NamedTuple):
-    """How well one modality of a segment meets the query, and with which row, at what time."""
+def gather(store: Store, ids: Sequence[int], *, frames: bool = True) -> Candidates:
+    """What the store has of these segments, stacked for the score."""
 
-    chance: float = 0.0
-    best_row: int | None = None
-    best_s: float = 0.0
+    def stack(kind: Kind) -> Stack:
+        rows = store.rows(kind, ids)
+        return Stack.of([rows[i] for i in ids])
+
+    spoken = store.utterances(ids)
+    return Candidates(
+        n=len(ids),
+        seen=stack("seen"),
+        frames=stack("frames") if frames else None,
+        heard=stack("heard"),
+        said=stack("said"),
+        fused=stack("fused"),
+        parts=stack("parts"),
+        spoken=[frozenset(word for u in spoken[i] for word in content(u.text)) for i in ids],
+    )
 
 
-def _sight(query: Query, score: Score, pooled: Rows, frames: Rows, times_s: NDArray[np.float64]) -> _Match:
-    if not len(frames):
-        return _Match()
-    best = int((frames @ query.seen).argmax())
-    return _Match(score.seen(score.seen_cosine(query.seen, pooled, frames)), best, float(times_s[best]))
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Answer:
+    """How n segments answer.
+
+    Attributes:
+        why: (n, 3) what each modality adds to the score, which is their sum.
+        evidence: (n,) beyond the library's middle.
+        best: see `Evidence`.
+    """
+
+    why: NDArray[np.float64]
+    evidence: NDArray[np.float64]
+    best: Mapping[str, NDArray[np.int64]]
 
 
-def _speech(query: Query, score: Score, said: Rows, spoken: Sequence[Utterance]) -> _Match:
-    if not len(said):
-        return _Match()
-    cosines = said @ query.said
-    # The last row may stand for all utterances together; a time and a snippet come from one of them.
-    best = int(cosines[: len(spoken)].argmax())
-    return _Match(score.said(float(cosines.max())), best, spoken[best].start_s)
+def _answer(
+    query: Query, candidates: Candidates, library: Candidates, n_segments: int, rule: Score
+) -> _Answer:
+    background = rule.background(query.aim, rule.evidence(query, library).total, n_segments)
+    found = rule.evidence(query, candidates)
+    # Where nothing speaks for it at all, the score is nothing too: it must be the sum of its reasons.
+    shares = found.by_modality / np.where(found.total > 0, found.total, 1)[:, None]
+    return _Answer(
+        why=rule.chance(query.aim, found.total, background)[:, None] * shares,
+        evidence=np.maximum(0, found.total - background.median),
+        best=found.best,
+    )
+
+
+def _join(answers: Sequence[_Answer]) -> _Answer:
+    """Several texts asked at once must all be met: the geometric mean of their scores, shared out evenly.
+
+    What aims at a modality tells where in the segment it is.
+    """
+    if len(answers) == 1:
+        return answers[0]
+    scores = np.stack([one.why.sum(axis=1) for one in answers])
+    together = np.exp(np.log(scores.clip(1e-300)).mean(axis=0))
+    shares = np.mean([one.why / one.why.sum(axis=1, keepdims=True).clip(1e-300) for one in answers], axis=0)
+    best: dict[str, NDArray[np.int64]] = {}
+    for one in answers:
+        best |= one.best
+    return _Answer(
+        why=together[:, None] * shares, evidence=np.sum([one.evidence for one in answers], axis=0), best=best
+    )
+
+
+def _best_utterances(queries: Sequence[Query], said: Stack, n_spoken: Sequence[int]) -> list[int]:
+    """The place of the utterance in each segment that fits best, -1 for none; the first if none is asked for.
+
+    The last row may stand for all utterances together; a time and a snippet come from one of them.
+    """
+    asked = [query.rows["said"] for query in queries if "said" in query.rows]
+    if not asked or not len(said.rows):
+        return [0 if n else -1 for n in n_spoken]
+    cosines = said.rows @ asked[-1]
+    firsts = np.searchsorted(said.owners, np.arange(len(n_spoken)))
+    lasts = np.searchsorted(said.owners, np.arange(len(n_spoken)), side="right")
+    alone = [cosines[f:last][:n] for f, last, n in zip(firsts, lasts, n_spoken, strict=True)]
+    return [int(values.argmax()) if len(values) else -1 for values in alone]
+
+
+def _best_s(
+    segment: StoredSegment,
+    why: Mapping[str, float],
+    places: Mapping[str, int],
+    times_s: NDArray[np.float64],
+    utterances: Sequence[Utterance],
+    spec: MediaSpec,
+) -> float:
+    """When the modality that speaks most for the segment does so."""
+    times = {
+        "seen": times_s,
+        "heard": segment.start_s + spec.sound_hop_s * np.arange(segment.n_heard),
+        "said": np.array([u.start_s for u in utterances]),
+    }
+    kinds = {"seen": "frames", "heard": "heard", "said": "said"}
+    for name in sorted(why, key=lambda name: -why[name]):
+        place = min(places.get(kinds[name], -1), len(times[name]) - 1)
+        if place >= 0:
+            # What is said may have begun in the segment before.
+            return max(segment.start_s, float(times[name][place]))
+    return segment.start_s
 
 
 def _groups(scored: Sequence[_Scored]) -> list[list[_Scored]]:

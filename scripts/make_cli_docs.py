@@ -18,7 +18,7 @@ Made by `python scripts/make_cli_docs.py` from `--help`; do not edit.
 
 Results go to stdout, all else to stderr. `--json` prints one JSON object a line and nothing else on stdout.
 `save search --json` prints moments: `rank`, `path`, `start_s`, `end_s`, `score`, `why` (what `seen`,
-`heard` and `said` add to the score; `heard` is 0 until the model has an audio branch), `snippet`, `best_s`,
+`heard` and `said` add to the score), `snippet`, `best_s`,
 `video_id`, `mounted`. `save index --json` prints events: `event` is `indexed` (`path`, `duration_s`,
 `n_segments`, `has_audio`, `speech_s`, `elapsed_s`, `notes`, `partial`), `unchanged`, `moved` (`old_path`),
 `skipped` (`reason`, `hint`, `known`: it failed before and was not tried again) or, once and last,

@@ -10,13 +10,13 @@ import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from savecli.datatypes import (
+    Ask,
     Embedding,
     Media,
     MediaSpec,
@@ -29,7 +29,9 @@ from savecli.datatypes import (
 )
 from savecli.media.encode import SAMPLE_RATE_HZ, write_video
 from savecli.media.worker import Decoder
-from savecli.model.score import Curve, Score
+from savecli.model.encode import AIMS
+from savecli.model.score import CALIBRATED, TERMS, Calibration, Query, Score, Step
+from savecli.model.words import content
 from savecli.store import Store
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as savecli.__main__ has it, before torch is imported
@@ -74,14 +76,31 @@ def parity() -> Path:
 class FakeEncoder:
     """Sees and reads colours: red, green and blue are the first three axes, anything else is the last.
 
-    It hears no colour in any sound; the one token of a sound is how loud it is.
+    It hears no colour in any sound; the one token of a sound is how loud it is. Its score takes a library as
+    it is, whatever its size: a cosine of one half is an even chance.
     """
 
     name = "colours"
-    spec = MediaSpec(n_frames=2, resize_px=32, size_px=32, window_s=2.0)
+    spec = MediaSpec(n_frames=2, resize_px=32, size_px=32, window_s=2.0, sound_window_s=1.0, sound_hop_s=0.5)
     identity: ClassVar = {"model": "colours", "weights": "none", "dim": "4"}
     score = Score(
-        seen=Curve(centre=0.5, width=0.1), said=Curve(centre=0.5, width=0.1), sharpness=20.0, threshold=0.5
+        steps={term: Step(slope=10, centre=0.3, weight=0.5 if term == "fused" else 1) for term in TERMS},
+        words=0.1,
+        sharpness=20.0,
+        calibrations=dict.fromkeys(
+            CALIBRATED,
+            Calibration(
+                gain=2,
+                crowd=0,
+                spread=0,
+                level=0,
+                bias=-2 * float(np.logaddexp(0, 2)),
+                prior_median=0.05,
+                prior_spread=1,
+                prior_n=20,
+            ),
+        ),
+        threshold=0.5,
     )
 
     def __init__(self) -> None:
@@ -102,8 +121,16 @@ class FakeEncoder:
         self.seen += media
         return [self._embed(one) for one in media]
 
-    def query(self, text: str) -> SimpleNamespace:
-        return SimpleNamespace(text=text, seen=self.row(text), said=self.row(text))
+    def queries(self, ask: Ask) -> list[Query]:
+        given = [(getattr(ask, field), terms) for field, terms in AIMS.items() if getattr(ask, field)]
+        return [
+            Query(
+                text=text,
+                rows={term: self.row(text) for term in terms},
+                words={word: 1 / len(text.split()) for word in content(text)} if "said" in terms else {},
+            )
+            for text, terms in given
+        ]
 
     def _embed(self, media: Media) -> Embedding:
         shown = media.frames.mean(axis=(1, 2))
@@ -113,16 +140,20 @@ class FakeEncoder:
             seen=self._unit(frames.mean(axis=0, keepdims=True)) if len(frames) else frames,
             frames=frames,
             said=np.stack(said) if said else np.zeros((0, 4), np.float32),
-            **self._fused(frames, media.sound) if media.sound else {},
+            **self.fused(frames, media.sound.rows) if media.sound else {},
         )
 
-    def _fused(self, frames: np.ndarray, sound: Sound) -> dict[str, np.ndarray]:
-        """Half what is seen, half what is heard."""
+    def fused(
+        self, frames: np.ndarray, heard: np.ndarray, said: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """As much of what is seen as of what is heard, and of what is said if that is given."""
         if not len(frames):
-            return {"heard": sound.rows}
-        parts = np.stack([frames.mean(axis=0), sound.rows[0], np.zeros(4, np.float32)])
+            return {"heard": heard}
+        nothing = np.zeros((1, 4), np.float32)
+        met = (frames, heard, nothing if said is None else said)
+        parts = np.stack([rows.mean(axis=0) if len(rows) else nothing[0] for rows in met])
         parts /= np.linalg.norm(parts.sum(axis=0))
-        return {"heard": sound.rows, "fused": parts.sum(axis=0, keepdims=True), "parts": parts}
+        return {"heard": heard, "fused": parts.sum(axis=0, keepdims=True), "parts": parts}
 
     @staticmethod
     def _unit(rows: np.ndarray) -> np.ndarray:
@@ -190,13 +221,18 @@ def colour_store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def put(colour_store: Store, encoder: FakeEncoder) -> Callable[..., Video]:
-    """Stores a made-up video: `shown` and `said` give for each segment what its rows come from."""
+    """Stores a made-up video: `shown`, `said` and `heard` give for each segment what its rows come from.
+
+    With `fused` a segment with frames has a fused row too.
+    """
 
     def put_(
         path: Path,
         shown: Sequence[str],
         *,
         said: Sequence[Sequence[str]] = (),
+        heard: Sequence[Sequence[str]] = (),
+        fused: bool = False,
         starts_s: Sequence[float] | None = None,
         **options: object,
     ) -> Video:
@@ -209,12 +245,15 @@ def put(colour_store: Store, encoder: FakeEncoder) -> Callable[..., Video]:
             ]
             for span, texts in zip(spans, [*said, *[()] * (len(spans) - len(said))], strict=True)
         ]
+        windows = [*heard, *[()] * (len(spans) - len(heard))]
         embeddings, times = [], []
-        for span, colours, utterances in zip(spans, shown, spoken, strict=True):
+        for span, colours, utterances, sounds in zip(spans, shown, spoken, windows, strict=True):
             frames = np.array([encoder.row(c) for c in colours.split("|") if c], np.float32).reshape(-1, 4)
             rows = np.array([encoder.row(u.text) for u in utterances], np.float32).reshape(-1, 4)
             pooled = encoder._unit(frames.mean(axis=0, keepdims=True)) if len(frames) else frames
-            embeddings.append(Embedding(seen=pooled, frames=frames, said=rows))
+            played = np.array([encoder.row(w) for w in sounds], np.float32).reshape(-1, 4)
+            more = encoder.fused(frames, played, rows) if fused else {"heard": played}
+            embeddings.append(Embedding(seen=pooled, frames=frames, said=rows, **more))
             times.append(span.start_s + 0.5 * np.arange(len(frames)))
         video = Video(
             path=path,
@@ -225,8 +264,8 @@ def put(colour_store: Store, encoder: FakeEncoder) -> Callable[..., Video]:
             has_video=True,
             has_audio=True,
         )
-        heard = tuple(utterance for group in spoken for utterance in group)
-        transcript = Transcript(language="en", language_probability=1.0, utterances=heard)
+        understood = tuple(utterance for group in spoken for utterance in group)
+        transcript = Transcript(language="en", language_probability=1.0, utterances=understood)
         colour_store.add(video, spans, embeddings, transcript, asr="parrot", frame_times=times, **options)
         return video
 

@@ -133,6 +133,20 @@ def loaded(*arguments):
     return {name.partition(".")[0] for name in json.loads(run.stderr.splitlines()[-1])}
 
 
+def test_a_search_and_its_score_load_no_torch():
+    code = (
+        "import sys, savecli.search, savecli.model.encode\n"
+        "print(*{'torch', 'av', 'safetensors', 'tokenizers', 'faster_whisper'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.split() == []
+
+
+@pytest.mark.parametrize("name", ["search.py", "model/score.py", "model/words.py", "model/text.py"])
+def test_what_a_query_needs_never_imports_torch(name):
+    assert "torch" not in set(imported(ast.walk(tree(name))))
+
+
 @pytest.mark.parametrize(
     "arguments", [("--help",), ("--version",), ("index", "--help"), ("model", "list", "-h")]
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -51,11 +53,89 @@ def test_what_is_only_heard_or_only_seen_is_found_too(put, find):
 
 
 def test_reasons_add_up_to_the_score(put, find):
-    put(A, ["red red green", "red"], said=[("red green",), ()])
-    for moment in find("red", threshold=0).moments:
-        assert sum(moment.why.values()) == pytest.approx(moment.score)
-        assert set(moment.why) == {"seen", "said"}
-        assert 0 <= moment.score <= 1
+    put(A, ["red red green", "red", "blue"], said=[("red green",), ()], heard=[("red",), (), ("red",)])
+    put(B, ["red", "blue green"], said=[("red",), ("blue",)], heard=[("green",), ()], fused=True)
+    for ask in ("red", Ask(text="red", sees="green", says="blue"), Ask(hears="red")):
+        moments = find(ask, threshold=0).moments
+        assert moments
+        for moment in moments:
+            assert sum(moment.why.values()) == pytest.approx(moment.score)
+            assert set(moment.why) == {"seen", "heard", "said"}
+            assert all(part >= 0 for part in moment.why.values())
+            assert 0 <= moment.score <= 1
+
+
+def test_a_moment_is_found_by_what_is_heard(put, find):
+    put(A, ["blue", "blue"], heard=[("blue",), ("blue", "green", "red")])
+    (moment,) = find("red").moments
+    assert (moment.start_s, moment.end_s) == (2, 4)
+    assert moment.best_s == 3.0, "windows of sound start half a second apart"
+    assert moment.why["seen"] < 0.01 < moment.why["heard"]
+    assert moment.why["said"] == 0
+    assert moment.snippet == ""
+
+
+def test_what_only_the_fused_row_tells_is_found_and_shared_among_its_parts(put, find):
+    put(A, ["red"], heard=[("green",)], fused=True)
+    put(B, ["red"], heard=[("green",)])
+    first, second = find("red green").moments
+    assert (first.path, second.path) == (A, B)
+    assert first.why["seen"] == pytest.approx(first.why["heard"])
+
+
+def test_each_kind_of_row_makes_a_candidate(put, find, monkeypatch):
+    monkeypatch.setattr("savecli.search.N_CANDIDATES", 1)
+    put(A, ["red", "green", "green", "red red green"], heard=[(), ("red",)], said=[(), (), ("red",)])
+    put(B, ["green"], heard=[("red green blue",)], said=[("red green blue",)], fused=True)
+    found = {
+        (moment.path, start)
+        for moment in find("red", threshold=0).moments
+        for start in range(int(moment.start_s), int(moment.end_s), 2)
+    }
+    assert found == {(A, 0), (A, 2), (A, 4), (B, 0)}, "the best of each kind, and B for its fused row"
+
+
+@pytest.mark.parametrize("field", ["sees", "hears", "says"])
+def test_a_text_that_aims_is_answered_by_its_own_modality_alone(put, find, field):
+    put(A, ["red"], heard=[("blue",)], said=[("blue",)], fused=True)
+    put(B, ["blue"], heard=[("red",)], said=[("blue",)], fused=True)
+    put(C, ["blue"], heard=[("blue",)], said=[("red",)], fused=True)
+    (moment,) = find(Ask(**{field: "red"})).moments
+    assert moment.path == {"sees": A, "hears": B, "says": C}[field]
+    other = {name for name, part in moment.why.items() if part}
+    assert other == {{"sees": "seen", "hears": "heard", "says": "said"}[field]}
+
+
+def test_several_texts_add_up(put, find):
+    put(A, ["red"], said=[("green",)])
+    put(B, ["red"], said=[("blue",)])
+    put(C, ["blue"], said=[("green",)])
+    both = find(Ask(sees="red", says="green"), threshold=0).moments
+    assert both[0].path == A
+    assert both[0].score > max(moment.score for moment in both[1:])
+    assert both[0].why["seen"] > 0.3
+    assert both[0].why["said"] > 0.3
+
+
+def test_the_text_that_aims_at_speech_chooses_the_words_that_are_shown(put, find):
+    put(A, ["red"], said=[("red", "green", "blue " * 40)])
+    assert find(Ask(text="red", says="green")).moments[0].snippet.split()[0] == "green"
+
+
+def test_a_sentence_over_several_utterances_shows_the_utterance_that_fits_best(
+    colour_store, encoder, find, put
+):
+    row = np.stack([encoder.row(text) for text in ("green", "red", "blue", "red red green blue")])
+    add = colour_store.add
+
+    def with_a_row_of_the_whole(video, spans, embeddings, *rest, **options):
+        return add(video, spans, [replace(embeddings[0], said=row)], *rest, **options)
+
+    colour_store.add = with_a_row_of_the_whole
+    put(A, ["blue"], said=[("green", "red", "blue")])
+    (moment,) = find("red red green blue").moments
+    assert moment.snippet == "red blue"
+    assert moment.best_s == pytest.approx(0.1)
 
 
 def test_two_senses_that_agree_beat_one(put, find):
@@ -75,6 +155,24 @@ def test_neighbours_that_answer_as_well_are_one_moment(put, find):
 def test_a_much_weaker_neighbour_stays_apart(put, find):
     put(A, ["red", "red blue blue blue green"])
     assert spans(find("red", threshold=0)) == [(A, 0, 2), (A, 2, 4)]
+
+
+def test_neighbours_are_joined_by_their_evidence_where_both_are_all_but_certain(put, find):
+    put(A, ["red", "red"], said=[("red",), ()], heard=[("red",), ()])
+    first, second = find("red").moments
+    assert (first.start_s, second.start_s) == (0, 2)
+    assert min(first.score, second.score) > 0.99
+
+
+def test_a_library_where_much_fits_a_query_makes_each_hit_less_certain(put, find, encoder, monkeypatch):
+    usual = encoder.score.calibrations["any"]
+    wary = replace(encoder.score, calibrations={"any": replace(usual, level=0.5, crowd=0.5)})
+    monkeypatch.setattr(encoder, "score", wary, raising=False)
+    put(A, ["red red green", *["blue"] * 9])
+    (few,) = find("red", threshold=0, top_k=1).moments
+    put(B, ["red red green", "blue"] * 20)
+    (many,) = find("red", threshold=0, top_k=1).moments
+    assert few.score > many.score
 
 
 def test_a_gap_parts_two_moments(put, find):
@@ -144,16 +242,17 @@ def test_a_threshold_of_ones_own_is_taken_as_it_is(put, find):
     assert not find("red", threshold=min(1.0, moment.score + 1e-6)).moments
 
 
-def test_an_empty_store_answers_with_nothing(find):
-    results = find("red")
+@pytest.mark.parametrize("ask", ["red", Ask(sees="red"), Ask(hears="red"), Ask(says="red")])
+def test_an_empty_store_answers_with_nothing(find, ask):
+    results = find(ask)
     assert (results.moments, results.nearest) == ((), None)
     assert results.exact
 
 
 @pytest.mark.parametrize("ask", [Ask(text="red"), Ask(sees="red"), Ask(hears="red"), Ask(says="red")])
 def test_one_text_of_any_sort_is_a_query(put, find, ask):
-    put(A, ["red"], said=[("red",)])
-    assert spans(find(ask, threshold=0)) == [(A, 0, 2)]
+    put(A, ["red"], said=[("red",)], heard=[("red",)])
+    assert spans(find(ask)) == [(A, 0, 2)]
 
 
 @pytest.mark.parametrize("query", ["", "  ", "\n\t", Ask(), Ask(hears=" "), Ask(text="red", says="\t")])
@@ -206,6 +305,25 @@ def test_what_was_forgotten_is_found_no_more(put, find, colour_store):
     put(A, ["red"])
     colour_store.unlink(A)
     assert find("red", threshold=0).moments == ()
+
+
+@pytest.mark.parametrize("ask", ["red", Ask(sees="red"), Ask(hears="red"), Ask(says="red")])
+def test_a_store_that_has_nothing_to_see_hear_or_read_answers_with_nothing(put, find, ask):
+    put(A, ["", ""])
+    assert find(ask, threshold=0).moments == ()
+
+
+def test_words_are_shown_also_where_only_the_sight_was_asked_for(put, find):
+    put(A, ["red"], said=[("green", "blue")])
+    assert find(Ask(sees="red")).moments[0].snippet == "green blue"
+
+
+def test_a_hopeless_candidate_still_scores_the_sum_of_its_reasons(put, find, encoder, monkeypatch):
+    steep = {term: replace(step, slope=4000) for term, step in encoder.score.steps.items()}
+    monkeypatch.setattr(encoder, "score", replace(encoder.score, steps=steep), raising=False)
+    put(A, ["green"], said=[("blue",)])
+    (moment,) = find("red", threshold=0).moments
+    assert (moment.score, sum(moment.why.values())) == (0, 0)
 
 
 def test_with_few_rows_every_one_is_looked_at(put, find):

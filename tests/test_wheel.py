@@ -44,7 +44,7 @@ def names(wheel):
         "savecli/cli/__init__.py",
         "savecli/model/manifest.json",
         "savecli/weights/save-mini/model.json",
-        "savecli/weights/save-mini/concepts.safetensors",
+        "savecli/weights/save-mini/fusion.safetensors",
         "savecli/weights/save-mini/CARD.md",
     ],
 )

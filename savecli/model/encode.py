@@ -1,44 +1,66 @@
-"""Media or text -> embedding, numpy in and out: the encoder of save-mini's frozen part.
+"""Media or text -> embedding, numpy in and out: the encoder of save-mini.
 
-Pictures are read through a frozen ImageNet classifier and a bank of concepts: a frame's embedding is the
-mean of the class names' text embeddings, weighted by the classifier's probabilities, so pictures and
-words share MiniLM's space and the vocabulary stays open (weights/save-mini/CARD.md has the figures).
-What is said is read by the same text encoder as the query. The audio branch and the gated fusion of
-SAVE are not part of this model yet: sound is transcribed, not embedded.
+All of it lives in the space of one sentence encoder, MiniLM. A picture is read through a frozen ImageNet
+classifier and a head for what ImageNet lacks, a sound through tags and classes; the embedding of either is
+the mean of the concepts' texts, weighted by their chances, less the mean of all concepts. So pictures,
+sounds and words share a space, and the vocabulary stays open. What is said is read by the encoder of the
+query. SAVE's gated fusion makes one more row of the three (docs/save.md; weights/save-mini/CARD.md has
+the figures).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from savecli.datatypes import Embedding, Media, MediaSpec, Sound, Utterance
+from savecli.datatypes import Ask, Embedding, Media, MediaSpec, Sound, Utterance
 from savecli.errors import WeightsError
-from savecli.model.score import Curve, Score
-from savecli.model.text import TextEncoder, map_safetensors
+from savecli.model.score import Query, Score, Term
+from savecli.model.text import TextEncoder, map_safetensors, unit
 from savecli.model.weights import bundled, locate, manifest
+from savecli.model.words import Lexicon
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from savecli.model.vision import EfficientNetLite0
+    from savecli.model.mini import MiniNetworks
 
-FRAMES_PER_BATCH = 12
+    Rows = NDArray[np.float32]
+
+AIMS: Mapping[str, tuple[Term, ...]] = {
+    "text": ("seen", "heard", "said", "fused"),
+    "sees": ("seen",),
+    "hears": ("heard",),
+    "says": ("said",),
+}
+"""Which terms each field of an `Ask` is asked by."""
+FILES = ("seen.safetensors", "heard.safetensors", "fusion.safetensors")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Query:
-    """A query as the branches read it: (D,) float32 unit rows by modality."""
+class Bank:
+    """Chances of concepts -> embedding. Two groups of concepts share the weight.
 
-    text: str
-    seen: NDArray[np.float32]
-    said: NDArray[np.float32]
+    Args:
+        concepts: (C, D) unit rows, the first group's before the second's.
+        mean: (D,), taken off pictures or sounds and off queries alike: it tells nothing.
+        share: of the second group.
+    """
+
+    def __init__(self, concepts: Rows, mean: Rows, share: float) -> None:
+        self._concepts = concepts
+        self.mean = mean
+        self._share = share
+
+    def embed(self, first: Rows, second: Rows) -> Rows:
+        """(N, C1), (N, C2) not negative, each row of any sum -> (N, D) unit rows."""
+        weights = [rows / rows.sum(axis=1, keepdims=True).clip(1e-12) for rows in (first, second)]
+        joined = np.concatenate([(1 - self._share) * weights[0], self._share * weights[1]], axis=1)
+        return unit(joined @ self._concepts - self.mean)
 
 
 class MiniEncoder:
@@ -55,112 +77,161 @@ class MiniEncoder:
     name = "save-mini"
 
     def __init__(self, model_dir: Path, *, device: str = "auto") -> None:
-        home = bundled(self.name)
-        card = json.loads((home / "model.json").read_text("utf-8"))
-        concepts = map_safetensors(home / "concepts.safetensors")
-        self.spec = MediaSpec(**card["media"])
-        self.score = Score(
-            seen=Curve(**card["score"]["seen"]),
-            said=Curve(**card["score"]["said"]),
-            sharpness=card["score"]["sharpness"],
-            threshold=card["score"]["threshold"],
-        )
-        self.dim: int = card["dim"]
+        self.home = bundled(self.name)
         self._device = device
         self._model_dir = model_dir
-        self._temperature: float = card["concepts"]["temperature"]
-        self._concepts = concepts["concepts"].astype(np.float32)
-        self._mean = concepts["mean"]
-        self._frozen: dict[str, str] = card["frozen"]
-        text = locate(self._frozen["text"], model_dir)
+        self._networks: MiniNetworks | None = None
+        try:
+            self._open()
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"{self.home} does not hold {self.name}: {error!r}",
+                hint="pip install --force-reinstall savecli",
+            ) from error
+
+    def _open(self) -> None:
+        self._card = json.loads((self.home / "model.json").read_text("utf-8"))
+        self.spec = MediaSpec(**self._card["media"])
+        self.score = Score.from_json(self._card["score"])
+        self.dim: int = self._card["dim"]
+        self._frozen: dict[str, str] = self._card["frozen"]
+        text = locate(self._frozen["text"], self._model_dir)
         self._text = TextEncoder(text["model.safetensors"], text["tokenizer.json"])
-        self._vision: EfficientNetLite0 | None = None
+        seen, heard = (map_safetensors(self.home / name) for name in FILES[:2])
+        concepts = np.concatenate([seen["concepts"], seen["extra"]]).astype(np.float32)
+        self._seen = Bank(concepts, seen["mean"], self._card["seen"]["share"])
+        self._heard = Bank(heard["concepts"].astype(np.float32), heard["mean"], self._card["heard"]["share"])
+        self._lexicon = Lexicon(**json.loads((self.home / "words.json").read_text("utf-8")))
         self.identity: Mapping[str, str] = {
             "model": self.name,
-            "weights": _digest(home, [manifest()[name].digest for name in self._frozen.values()]),
+            "weights": self._digest(),
             "dim": str(self.dim),
         }
+
+    def _digest(self) -> str:
+        """16 hex digits of all that shapes an embedding; the score and the words' worth shape none."""
+        shaping = {name: self._card[name] for name in ("media", "seen", "heard", "fusion")}
+        shaping["files"] = {name: self._card["files"][name] for name in FILES}
+        shaping["frozen"] = [manifest()[name].digest for name in self._frozen.values()]
+        return sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def device(self) -> str:
         """Where pictures are encoded."""
-        return str(self._load_vision().device)
+        return str(self._load().device)
 
-    def query(self, text: str) -> Query:
-        """A query's rows; both come from one reading of the text."""
-        said = self._text.encode([text])[0]
-        return Query(text=text, seen=_unit(said - self._mean), said=said)
+    def verify(self) -> None:
+        """Hash our own files.
 
-    def hear(self, waveform: NDArray[np.float32]) -> Sound:  # noqa: ARG002 - no audio branch yet
-        """Nothing: this model has no audio branch."""
-        return Sound(rows=self._nothing(), tokens=self._nothing())
+        Raises:
+            WeightsError: naming the first that is not what was published.
+        """
+        for name, expected in self._card["files"].items():
+            if _sha256(self.home / name) != expected:
+                raise WeightsError(
+                    f"{self.home / name} is damaged", hint="pip install --force-reinstall savecli"
+                )
+
+    def queries(self, ask: Ask) -> list[Query]:
+        """What an Ask comes to: one query for each text in it, asked of the modalities that it aims at."""
+        given = [(getattr(ask, name), terms) for name, terms in AIMS.items() if getattr(ask, name)]
+        rows = self._text.encode([text for text, _ in given])
+        return [
+            Query(
+                text=text,
+                rows={term: self._aim(row, term) for term in terms},
+                words=self._lexicon.weigh(text) if "said" in terms else {},
+            )
+            for (text, terms), row in zip(given, rows, strict=True)
+        ]
+
+    def hear(self, waveform: Rows) -> Sound:
+        """(S,) float32 mono at the spec's rate -> a row for each window of a segment's sound, and tokens."""
+        from savecli.model.hearing import PATCH_S, log_mel_patches
+
+        tags, own = self._load().listen(log_mel_patches(waveform))
+        middles = (np.arange(len(tags)) + 0.5) * PATCH_S
+        length_s = max(len(waveform) / self.spec.sample_rate_hz, len(tags) * PATCH_S)
+        # A window that adds little to the one before it would only be a copy of it.
+        starts = np.arange(0, max(length_s - self.spec.sound_window_s, 0) + 1.0, self.spec.sound_hop_s)
+        ends = np.append(starts[:-1] + self.spec.sound_window_s, np.inf)  # the last one hears the rest
+        inside = [(middles >= s) & (middles < e) for s, e in zip(starts, ends, strict=True)]
+        windows = [(tags[i].mean(axis=0), own[i].mean(axis=0)) for i in inside if i.any()]
+        rows = self._heard.embed(*(np.stack(side) for side in zip(*windows, strict=True)))
+        return Sound(rows=rows, tokens=self._heard.embed(tags, own))
 
     def embed(self, media: Sequence[Media]) -> list[Embedding]:
         """One embedding for each segment."""
+        if not media:
+            return []
         frames = self._see([m.frames for m in media])
-        said = self._read([m.utterances for m in media])
+        spoken = [self._read(m.utterances) for m in media]
         return [
-            Embedding(seen=_unit(f.mean(axis=0, keepdims=True)) if len(f) else f, frames=f, said=s)
-            for f, s in zip(frames, said, strict=True)
+            self._embed(f, m.sound, said, states)
+            for f, m, (said, states) in zip(frames, media, spoken, strict=True)
         ]
 
-    def see(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def see(self, frames: NDArray[np.uint8]) -> Rows:
         """(F, H, W, 3) uint8 RGB -> (F, D) float32 unit rows."""
-        return self._embed_logits(self.logits(frames))
+        if not len(frames):
+            return self._nothing()
+        logits, further = self._load().look(frames)
+        return self._seen.embed(_softmax(logits / self._card["seen"]["temperature"]), _softmax(further))
 
-    def logits(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(F, H, W, 3) uint8 RGB -> (F, 1000) float32: what the classifier says of each frame."""
-        import torch
+    def read(self, texts: Sequence[str]) -> Rows:
+        """(N, D) float32 unit rows."""
+        return self._text.encode(texts)
 
-        network = self._load_vision()
-        batches = []
-        with torch.inference_mode():
-            for start in range(0, len(frames), FRAMES_PER_BATCH):
-                batch = torch.from_numpy(frames[start : start + FRAMES_PER_BATCH])
-                batches.append(network(batch.to(network.device)).float().cpu().numpy())
-        return np.concatenate(batches) if batches else np.zeros((0, len(self._concepts)), np.float32)
+    def _embed(self, frames: Rows, sound: Sound | None, said: Rows, states: Rows) -> Embedding:
+        heard, tokens = (sound.rows, sound.tokens) if sound else (self._nothing(), self._nothing())
+        seen = unit(frames.mean(axis=0, keepdims=True)) if len(frames) else frames
+        fused = parts = self._nothing()
+        if len(frames):
+            fused, parts = self._load().fuse(frames, tokens, states)
+        return Embedding(seen=seen, frames=frames, heard=heard, said=said, fused=fused, parts=parts)
 
-    def _embed_logits(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        scaled = np.exp((logits - logits.max(axis=1, keepdims=True)) / self._temperature)
-        return _unit(scaled / scaled.sum(axis=1, keepdims=True) @ self._concepts - self._mean)
+    def _aim(self, row: Rows, term: Term) -> Rows:
+        if term == "said":
+            return row
+        return unit(row - (self._heard if term == "heard" else self._seen).mean)
 
-    def _see(self, frames: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+    def _see(self, frames: Sequence[NDArray[np.uint8]]) -> list[Rows]:
         rows = self.see(np.concatenate(frames)) if any(len(f) for f in frames) else self._nothing()
         return np.split(rows, np.cumsum([len(f) for f in frames])[:-1])
 
-    def _read(self, spoken: Sequence[Sequence[Utterance]]) -> list[NDArray[np.float32]]:
-        # Each utterance, and the segment's words as a whole where a sentence may span several.
-        texts = [
-            [u.text for u in us] + ([" ".join(u.text for u in us)] if len(us) > 1 else []) for us in spoken
-        ]
-        flat = [text for group in texts for text in group]
-        rows = self._text.encode(flat) if flat else self._nothing()
-        return np.split(rows, np.cumsum([len(group) for group in texts])[:-1])
+    def _read(self, utterances: Sequence[Utterance]) -> tuple[Rows, Rows]:
+        """Rows of each utterance and of the whole where a sentence may span several; states of the whole."""
+        texts = [u.text for u in utterances]
+        if not texts:
+            return self._nothing(), self._nothing()
+        states = self._text.states([*texts, " ".join(texts)] if len(texts) > 1 else texts)
+        rows = unit(np.stack([s.mean(axis=0) for s in states]))
+        fusion = self._card["fusion"]
+        return rows, states[-1][: fusion["n_words"]] * np.float32(fusion["speech_scale"])
 
-    def _nothing(self) -> NDArray[np.float32]:
+    def _nothing(self) -> Rows:
         return np.zeros((0, self.dim), np.float32)
 
-    def _load_vision(self) -> EfficientNetLite0:
-        if self._vision is None:
+    def _load(self) -> MiniNetworks:
+        if self._networks is None:
             # torch takes seconds to import, and a query never needs it.
-            from savecli.model import vision
+            from savecli.model.mini import MiniNetworks
 
             (path,) = locate(self._frozen["vision"], self._model_dir).values()
-            self._vision = vision.load(path, vision.choose_device(self._device))
-        return self._vision
+            self._networks = MiniNetworks(
+                self.home, path, self.dim, self._card["fusion"]["sizes"], device=self._device
+            )
+        return self._networks
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
-    result: NDArray[np.float32] = (rows / norms).astype(np.float32)
+def _softmax(logits: Rows) -> Rows:
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: Rows = raised / raised.sum(axis=1, keepdims=True)
     return result
 
 
-def _digest(home: Path, frozen: Sequence[str]) -> str:
+def _sha256(path: Path) -> str:
     try:
-        ours = sha256((home / "concepts.safetensors").read_bytes()).hexdigest()
+        return sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise WeightsError(
-            f"cannot read the bundled weights in {home}: {error}", hint="save doctor"
-        ) from error
-    return sha256("".join([ours, *frozen]).encode()).hexdigest()[:16]
+        raise WeightsError(f"cannot read {path}: {error}", hint="save doctor") from error

@@ -2,7 +2,8 @@
 
 Architecture and front end are YAMNet's (MobileNetV1 on .96 s patches; github.com/tensorflow/models,
 research/audioset, Apache-2.0), with batch norm folded into the convolutions. The weights started from
-YAMNet's and were trained on by scripts/train_mini (weights/save-mini/CARD.md). Shapes: S samples, N patches, K own classes.
+YAMNet's and were trained on by scripts/train_mini (weights/save-mini/CARD.md).
+Shapes: S samples, N patches, K own classes.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _mel_filters() -> NDArray[np.float32]:
     edges = np.linspace(1127 * np.log1p(LOWEST_HZ / 700), 1127 * np.log1p(HIGHEST_HZ / 700), N_MELS + 2)
     rise = (mel - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - mel) / (edges[2:] - edges[1:-1])
-    filters = np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
+    filters: NDArray[np.float32] = np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
     filters[0] = 0
     return filters
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,20 @@ class TextEncoder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(N, 384) float32 rows of unit norm, in the order of `texts`."""
         rows = np.zeros((len(texts), WIDTH), np.float32)
-        # Texts of one length are one batch: no padding, so no mask and no work on it.
+        for members, hidden in self._read(texts):
+            rows[members] = hidden.mean(axis=1)
+        return unit(rows)
+
+    def states(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The states of each text's tokens, (T, 384) float32; `encode` gives their mean at unit norm."""
+        states = [np.zeros((0, WIDTH), np.float32)] * len(texts)
+        for members, hidden in self._read(texts):
+            for i, rows in zip(members, hidden, strict=True):
+                states[i] = rows
+        return states
+
+    def _read(self, texts: Sequence[str]) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Texts of one length are one batch: no padding, so no mask and no work on it."""
         by_length: defaultdict[int, list[int]] = defaultdict(list)
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         for i, ids in enumerate(tokens):
@@ -61,10 +74,7 @@ class TextEncoder:
         for members in by_length.values():
             for start in range(0, len(members), MAX_BATCH):
                 batch = members[start : start + MAX_BATCH]
-                hidden = self._forward(np.array([tokens[i] for i in batch]))
-                rows[batch] = hidden.mean(axis=1)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
-        return rows
+                yield batch, self._forward(np.array([tokens[i] for i in batch]))
 
     def _forward(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """(B, T) token ids -> (B, T, 384) hidden states."""
@@ -110,6 +120,13 @@ class TextEncoder:
             centred / scale * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
         )
         return result
+
+
+def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(..., D) -> the same directions at norm one; zero stays zero."""
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
+    result: NDArray[np.float32] = (rows / norms).astype(np.float32)
+    return result
 
 
 def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:

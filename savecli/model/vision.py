@@ -77,7 +77,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """(B, 224, 224, 3) uint8 RGB -> (B, 1000) ImageNet logits."""
+    """(B, 224, 224, 3) uint8 RGB -> (B, 1000) ImageNet logits, and the (B, 1280) features behind them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,12 +96,17 @@ class EfficientNetLite0(nn.Module):
         """Where its weights lie."""
         return self.classifier.weight.device
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def features(self, frames: Tensor) -> Tensor:
         """Scaling is (x - 127.5) / 127.5; the ImageNet mean and deviation cost 8 points here."""
         # NHWC bytes seen as NCHW are already in channels-last order, which convolutions on CPU prefer.
         x = (frames.permute(0, 3, 1, 2).float() - 127.5) / 127.5
-        logits: Tensor = self.classifier(self.trunk(x).mean(dim=(2, 3)))
-        return logits
+        features: Tensor = self.trunk(x).mean(dim=(2, 3))
+        return features
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features."""
+        features = self.features(frames)
+        return self.classifier(features), features
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -26,6 +26,7 @@ _SEGMENT = (
     "SELECT segment_id, fingerprint, start_s, end_s, n_seen, n_frames, n_said, n_heard, n_fused"
     " FROM segments JOIN videos USING (video_key)"
 )
+_SPARSE = 2  # numbers per segment; beyond it an even sample of numbers is no even sample of segments
 _GIVEN = "segment_id IN (SELECT value FROM json_each(?))"
 
 
@@ -210,3 +211,19 @@ def count(catalog: Catalog) -> dict[str, Any]:
         "n_rows": dict.fromkeys(KINDS, 0)
         | dict(catalog.rows("SELECT kind, sum(n_rows) FROM spans GROUP BY kind")),
     }
+
+
+def sample(catalog: Catalog, n: int) -> tuple[list[int], int]:
+    """Up to `n` segments, spread evenly over the order of indexing; and how many there are in all."""
+    n_all, first, last = catalog.rows("SELECT count(*), min(segment_id), max(segment_id) FROM segments")[0]
+    if n_all <= n or last - first > _SPARSE * n_all:
+        ids = [row[0] for row in catalog.rows("SELECT segment_id FROM segments ORDER BY segment_id")]
+        return [ids[i] for i in np.linspace(0, n_all - 1, min(n, n_all)).astype(int)], n_all
+    wanted = np.linspace(first, last, n).astype(int).tolist()
+    # Where a number is free, the segment after it stands in.
+    rows = catalog.rows(
+        "SELECT DISTINCT (SELECT min(segment_id) FROM segments WHERE segment_id >= given.value)"
+        " FROM json_each(?) AS given",
+        json.dumps(wanted),
+    )
+    return [row[0] for row in rows], n_all

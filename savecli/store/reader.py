@@ -84,6 +84,11 @@ class Reader:
         with self._catalog.reading():
             return queries.segments(self._catalog, ids)
 
+    def sample(self, n: int) -> tuple[list[int], int]:
+        """Up to `n` segments, spread evenly over the store; and how many it holds in all."""
+        with self._catalog.reading():
+            return queries.sample(self._catalog, n)
+
     def utterances(self, segment_ids: Iterable[int]) -> dict[int, tuple[Utterance, ...]]:
         """What is said in each of these segments, with word times; every id given is a key."""
         return queries.utterances(self._catalog, segment_ids)

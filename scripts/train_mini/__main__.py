@@ -1,4 +1,4 @@
-"""Train save-mini: `python -m scripts.train_mini ../shared/training-data`, about an hour on one core.
+"""Train save-mini: `python -m scripts.train_mini ../shared/training-data`, an hour and a half on one core.
 
 A step whose outputs lie in the work folder is not done again, so a run that was stopped goes on where it was.
 The same data, seed and versions give the same weights: all chance comes from one seed, on one thread.
@@ -14,11 +14,20 @@ from pathlib import Path
 import torch
 
 from savecli.errors import ConfigError, SaveError
-from scripts.train_mini import concepts, hearing, photos, sounds, speech
+from scripts.train_mini import calibrate, concepts, fuse, hearing, photos, publish, sounds, speech
 from scripts.train_mini.work import Work
 
 # Each has OUTPUTS, the names of the files that it leaves in the work folder, and run(work), which makes them.
-STEPS = {"photos": photos, "concepts": concepts, "sounds": sounds, "hearing": hearing, "speech": speech}
+STEPS = {
+    "photos": photos,
+    "concepts": concepts,
+    "sounds": sounds,
+    "hearing": hearing,
+    "speech": speech,
+    "fuse": fuse,
+    "calibrate": calibrate,
+    "publish": publish,
+}
 
 
 def main() -> None:

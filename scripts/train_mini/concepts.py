@@ -40,7 +40,9 @@ def run(work: Work) -> None:
     """Write the bank and the head (seen.safetensors), their names (concepts.json) and the photos' rows.
 
     A photo that was trained on is read by a head that was trained on the other half, so that what is built on
-    the rows meets them as good, or bad, as those of new photos. All rows are of weights rounded to float16.
+    the rows meets them as good, or bad, as those of new photos. The rows called `open` are read by heads that
+    never met the photo's set: most of what people look for is among no labels of ours. All rows are of
+    weights rounded to float16.
     """
     photos = work.read_json("photos.json")
     features = np.load(work.path("photos.npz"))["features"].astype(np.float32)
@@ -59,14 +61,28 @@ def run(work: Work) -> None:
     chances = read(head, features)
     for half, other in ((training[::2], training[1::2]), (training[1::2], training[::2])):
         chances[half] = read(train_head(features, classes, other, training, work.seed), features[half])
-    rows = (1 - ALPHA) * (softmax(imagenet_logits(features) / TEMPERATURE) @ bank.astype(np.float32) - mean)
-    rows = unit(rows + ALPHA * (chances @ extra.astype(np.float32) - mean))
+    strangers = by_strangers(features, classes, training, np.array([p["set"] for p in photos]), work.seed)
+    known = (1 - ALPHA) * (softmax(imagenet_logits(features) / TEMPERATURE) @ bank.astype(np.float32) - mean)
+    rows, open_rows = (
+        unit(known + ALPHA * (further @ extra.astype(np.float32) - mean)) for further in (chances, strangers)
+    )
 
     queries = unit(encoder.encode([e["held_out"] for e in entries]) - mean)
     report(photos, classes, splits, chances[:, 0], queries @ rows[:, 0].T)
-    work.save_npz("photo_rows.npz", rows=rows)
+    work.save_npz("photo_rows.npz", rows=rows, open=open_rows)
     work.save_json("concepts.json", entries)
     work.save_safetensors("seen.safetensors", {"concepts": bank, "extra": extra, "mean": mean, **head})
+
+
+def by_strangers(
+    features: Rows, classes: NDArray[np.int64], training: NDArray[np.int64], sets: NDArray[np.str_], seed: int
+) -> Rows:
+    """(n, 4, K) chances of the labels of the other sets, for each photo by a head that knows only those."""
+    chances = np.zeros((*features.shape[:2], int(classes.max()) + 1), np.float32)
+    for name in sorted(set(sets)):
+        head = train_head(features, classes, training[sets[training] != name], training, seed)
+        chances[sets == name] = read(head, features[sets == name], unknown=np.unique(classes[sets == name]))
+    return chances
 
 
 def entry(label: str, phrases: Mapping[str, Mapping[str, list[str]]]) -> dict[str, str | list[str]]:
@@ -133,13 +149,16 @@ def train_head(
     return {name: values.astype(np.float16) for name, values in folded.items()}
 
 
-def read(head: Head, features: Rows) -> Rows:
-    """(..., 1280) features -> (..., K) chances of the own labels."""
+def read(head: Head, features: Rows, unknown: NDArray[np.int64] | None = None) -> Rows:
+    """(..., 1280) features -> (..., K) chances of the own labels, all but the `unknown` ones."""
     weights = {name: torch.from_numpy(values.astype(np.float32)) for name, values in head.items()}
     hidden = functional.gelu(
         functional.linear(torch.from_numpy(features), weights["fc.weight"], weights["fc.bias"])
     )
-    return functional.linear(hidden, weights["proj.weight"], weights["proj.bias"]).softmax(dim=-1).numpy()
+    logits = functional.linear(hidden, weights["proj.weight"], weights["proj.bias"])
+    if unknown is not None:
+        logits[..., unknown] = -torch.inf
+    return logits.softmax(dim=-1).numpy()
 
 
 def report(

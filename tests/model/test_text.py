@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from savecli.errors import WeightsError
-from savecli.model.text import MAX_BATCH, MAX_TOKENS, WIDTH, TextEncoder, gelu, map_safetensors
+from savecli.model.text import MAX_BATCH, MAX_TOKENS, WIDTH, TextEncoder, gelu, map_safetensors, unit
 from savecli.model.weights import locate
 
 TEXTS = (
@@ -112,6 +112,38 @@ def test_rows_have_unit_norm_and_our_type(minilm):
 
 def test_no_texts_give_no_rows(minilm):
     assert minilm.encode([]).shape == (0, WIDTH)
+    assert minilm.states([]) == []
+
+
+def test_the_mean_of_a_texts_states_is_its_row(minilm):
+    states = minilm.states(TEXTS)
+    tokens = [len(ids) for ids in (minilm._tokenizer.encode(text).ids for text in TEXTS)]
+    assert [len(rows) for rows in states] == tokens
+    assert max(tokens) == MAX_TOKENS
+    assert {(rows.shape[1], rows.dtype.name) for rows in states} == {(WIDTH, "float32")}
+    means = unit(np.stack([rows.mean(axis=0) for rows in states]))
+    np.testing.assert_allclose(means, minilm.encode(TEXTS), atol=1e-5)
+
+
+def test_states_come_in_the_order_of_the_texts(minilm):
+    texts = ["a dog", "cat", "a dog", "the weather is lovely today"] * (MAX_BATCH // 2)
+    found = minilm.states(texts)
+    for i in (0, 1, 2, 3, len(texts) - 1):
+        np.testing.assert_allclose(found[i], minilm.states([texts[i]])[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 5), (2, 3, 4), (0, 5)])
+def test_unit_rows_keep_their_direction(shape):
+    rows = np.random.default_rng(0).standard_normal(shape)
+    found = unit(rows)
+    assert found.shape == shape
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=1e-6)
+    np.testing.assert_allclose(found * np.linalg.norm(rows, axis=-1, keepdims=True), rows, atol=1e-5)
+
+
+def test_a_row_of_nothing_stays_nothing():
+    assert unit(np.zeros((2, 4), np.float32)).tolist() == [[0] * 4] * 2
 
 
 def test_a_long_text_is_read_up_to_its_limit(minilm):
@@ -196,8 +228,9 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_a_query_imports_no_torch(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from savecli.model.encode import MiniEncoder;"
-        "MiniEncoder(Path(sys.argv[1])).query('a dog');"
+        "import sys; from pathlib import Path; import savecli.search;"
+        "from savecli.datatypes import Ask; from savecli.model.encode import MiniEncoder;"
+        "MiniEncoder(Path(sys.argv[1])).queries(Ask(text='a dog', sees='a cat', hears='rain', says='hi'));"
         "print(sorted({'torch', 'transformers', 'safetensors', 'av'} & set(sys.modules)))"
     )
     run = subprocess.run(

@@ -57,7 +57,10 @@ def test_logits_are_those_of_timm(network, state):
     given = frames(2)
     with torch.inference_mode():
         expected = theirs((given.permute(0, 3, 1, 2).float() - 127.5) / 127.5)
-        ours = network(given)
+        ours, features = network(given)
+        torch.testing.assert_close(network.classifier(features), ours)
+        torch.testing.assert_close(network.features(given), features)
+    assert features.shape == (2, 1280)
     assert expected.std() > 0.1, "a dead network would equal anything dead"
     torch.testing.assert_close(ours, expected, atol=1e-3, rtol=0)
 
@@ -66,8 +69,9 @@ def test_a_frame_is_read_the_same_in_any_batch(network):
     given = frames(3, seed=1)
     with torch.inference_mode():
         together = network(given)
-        alone = torch.cat([network(frame[None]) for frame in given])
-    torch.testing.assert_close(together, alone, atol=1e-3, rtol=0)
+        alone = [torch.cat(each) for each in zip(*(network(frame[None]) for frame in given), strict=True)]
+    for found, expected in zip(together, alone, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
 
 def test_a_loaded_network_is_frozen(network):

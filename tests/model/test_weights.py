@@ -296,7 +296,7 @@ def test_digests_tell_releases_apart():
 
 def test_our_own_weights_are_bundled():
     names = {path.name for path in weights.bundled("save-mini").iterdir()}
-    assert {"model.json", "concepts.safetensors"} <= names
+    assert {"model.json", "fusion.safetensors"} <= names
     with pytest.raises(WeightsError, match="bundled weights save-maxi are not there") as caught:
         weights.bundled("save-maxi")
     assert "pip install" in caught.value.hint

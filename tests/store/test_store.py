@@ -309,3 +309,57 @@ def test_ten_thousand_paths_in_one_commit(store, samples):
     known = store.known()
     assert len(known) == 10_001
     assert known[Path("/v/77.mp4")].mtime_ns == 77
+
+
+# -- samples -------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_store_has_no_sample(store):
+    assert store.sample(10) == ([], 0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 19, 20, 21, 1000])
+def test_a_sample_is_spread_over_the_store(store, samples, n):
+    samples.add(store, A, samples.many(1, 8))
+    samples.add(store, B, samples.many(2, 12))
+    ids, n_all = store.sample(n)
+    assert n_all == 20
+    assert len(ids) == len(set(ids)) == min(n, 20)
+    assert set(ids) <= {
+        s.segment_id for video in store.videos() for s in store.stored_segments(video.video_id)
+    }
+    if n >= 2:
+        assert (min(ids), max(ids)) == (1, 20)
+        assert np.diff(sorted(ids)).max() <= 19 / (min(n, 20) - 1) + 1
+
+
+def test_a_sample_names_no_segment_that_is_gone(store, samples):
+    for seed, path in ((1, A), (2, B), (3, C)):
+        samples.add(store, path, samples.many(seed, 10))
+    store.unlink(B)
+    ids, n_all = store.sample(12)
+    assert n_all == 20
+    assert 8 <= len(ids) <= 12
+    assert len(ids) == len(set(ids))
+    assert len(store.segments(ids)) == len(ids)
+    assert len([i for i in ids if i <= 10]) >= 4
+    assert len([i for i in ids if i > 20]) >= 4
+
+
+def test_a_large_gap_does_not_thin_out_a_sample(store, samples):
+    samples.add(store, A, samples.many(1, 30))
+    samples.add(store, B, samples.many(2, 1000))
+    samples.add(store, C, samples.many(3, 30))
+    store.unlink(B)
+    ids, n_all = store.sample(20)
+    assert n_all == 60
+    assert len(set(ids)) == 20
+    assert len([i for i in ids if i <= 30]) == 10
+
+
+def test_a_sample_belongs_to_the_snapshot_it_is_taken_in(store, home, samples):
+    samples.add(store, A, samples.many(1, 5))
+    with reading(home, identity=samples.IDENTITY) as reader, reader.snapshot():
+        assert reader.sample(99)[1] == 5
+        samples.add(store, B, samples.many(2, 5))
+        assert reader.sample(99)[1] == 5
