@@ -100,7 +100,8 @@ def test_a_second_run_reads_nothing_again(whole_run, shared_media, probed):
 
 def test_what_is_seen_is_found_among_all_the_damage(whole_run):
     save, _ = whole_run
-    found = by_name(save("search", "flower blooming", "--json", "-k", "10").records)
+    # By rank: whether the threshold lets it through is a matter of the model (weights/save-mini/CARD.md).
+    found = by_name(save("search", "flower blooming", "--all", "--json", "-k", "3").records)
     assert found.keys() & {"s02.webm", "ok_reference.mp4", "-dash %03d [x].mp4"}
 
 
