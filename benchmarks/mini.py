@@ -25,7 +25,7 @@ from savecli.model.score import TERMS, Candidates, Query, Score
 from scripts.train_mini.__main__ import train
 from scripts.train_mini.compose import KINDS, Material
 from scripts.train_mini.fuse import SIZES, fuse, pass_through
-from scripts.train_mini.work import Work
+from scripts.train_mini.work import Work, average_precision
 
 N_VIDEOS = 300
 SEED = 77
@@ -68,7 +68,9 @@ def photos(work: Work, material: Material, encoder: MiniEncoder) -> dict[str, fl
                 entry = material.phrases["seen"][label]
                 asked = [entry["held_out"], *(entry["bank"] if len(texts) > 1 else [])]
                 for query in queries(encoder, asked):
-                    precisions.append(precision(rows[members] @ query.rows["seen"], labels[members] == label))
+                    precisions.append(
+                        average_precision(rows[members] @ query.rows["seen"], labels[members] == label)
+                    )
             figures.append(float(np.mean(precisions)))
         found[name] = figures[0]
         lines.append((name, len(own), int(members.sum()), f"{figures[0]:.2f}", f"{figures[1]:.2f}"))
@@ -102,7 +104,9 @@ def sounds(work: Work, material: Material, encoder: MiniEncoder) -> dict[str, ob
     precisions = {}
     for label in sorted(set(labels)):
         (query,) = queries(encoder, [material.phrases["heard"][label]["held_out"]])
-        precisions[label] = precision(material.sound_rows[test] @ query.rows["heard"], labels == label)
+        precisions[label] = average_precision(
+            material.sound_rows[test] @ query.rows["heard"], labels == label
+        )
     known = [
         n
         for n, p in precisions.items()
@@ -230,12 +234,6 @@ def first_right(scores: list[np.ndarray], right: Right) -> list[bool]:
             wrong = row[~answers].max(initial=-np.inf)
             hits.append(bool(row[answers].max() > wrong))
     return hits
-
-
-def precision(cosines: np.ndarray, right: np.ndarray) -> float:
-    """Average precision of a ranking."""
-    ranked = right[np.argsort(-cosines, kind="stable")]
-    return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean())
 
 
 def plain(label: str) -> str:

@@ -98,11 +98,11 @@ def _score(queries: Sequence[Query], store: Store, encoder: QueryEncoder) -> tup
             found |= dict.fromkeys(hit.segment_id for hit in hits)
             exact &= store.last_search_exact
     sampled, n_segments = store.sample(N_SAMPLE)
-    library = gather(store, sampled, frames=False)
+    library = gather(store, sampled, store.utterances(sampled), frames=False)
     ids = sorted(found)
-    candidates = gather(store, ids)
-    joined = _join([_answer(query, candidates, library, n_segments, encoder.score) for query in queries])
     times, spoken = store.frame_times(ids), store.utterances(ids)
+    candidates = gather(store, ids, spoken)
+    joined = _join([_answer(query, candidates, library, n_segments, encoder.score) for query in queries])
     said = _best_utterances(queries, candidates.said, [len(spoken[i]) for i in ids])
     scored = []
     for i, segment in enumerate(store.segments(ids)):
@@ -123,14 +123,15 @@ def _score(queries: Sequence[Query], store: Store, encoder: QueryEncoder) -> tup
     return scored, exact
 
 
-def gather(store: Store, ids: Sequence[int], *, frames: bool = True) -> Candidates:
-    """What the store has of these segments, stacked for the score."""
+def gather(
+    store: Store, ids: Sequence[int], spoken: Mapping[int, Sequence[Utterance]], *, frames: bool = True
+) -> Candidates:
+    """What the store has of these segments, stacked for the score; `spoken` as `Store.utterances` has it."""
 
     def stack(kind: Kind) -> Stack:
         rows = store.rows(kind, ids)
         return Stack.of([rows[i] for i in ids])
 
-    spoken = store.utterances(ids)
     return Candidates(
         n=len(ids),
         seen=stack("seen"),

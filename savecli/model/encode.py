@@ -176,7 +176,7 @@ class MiniEncoder:
         if not len(frames):
             return self._nothing()
         logits, further = self._load().look(frames)
-        return self._seen.embed(_softmax(logits / self._card["seen"]["temperature"]), _softmax(further))
+        return self._seen.embed(softmax(logits / self._card["seen"]["temperature"]), softmax(further))
 
     def read(self, texts: Sequence[str]) -> Rows:
         """(N, D) float32 unit rows."""
@@ -224,9 +224,10 @@ class MiniEncoder:
         return self._networks
 
 
-def _softmax(logits: Rows) -> Rows:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Rows = raised / raised.sum(axis=1, keepdims=True)
+def softmax(logits: Rows) -> Rows:
+    """(..., N) -> the same, each row summing to one."""
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: Rows = raised / raised.sum(axis=-1, keepdims=True)
     return result
 
 

@@ -20,13 +20,13 @@ from safetensors.numpy import load_file
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from savecli.model.mini import fusion_dims
+from savecli.model.mini import load_fusion
 from savecli.model.network import Fusion
 from savecli.model.score import ABSENT, CALIBRATED, TERMS, Aim, Calibration, Candidates, Query, Score, Step
 from savecli.model.text import unit
 from savecli.model.words import Lexicon, content
 from scripts.train_mini.compose import KINDS, Material, Videos
-from scripts.train_mini.fuse import N_POSITIONS, SIZES, fuse
+from scripts.train_mini.fuse import SIZES, fuse
 from scripts.train_mini.work import Work
 
 OUTPUTS = ("score.json", "words.json")
@@ -94,7 +94,7 @@ def run(work: Work) -> None:
     words = worth(material)
     work.save_json("words.json", words)
     asker = Asker(work, material, Lexicon(**words))
-    network = load_fusion(work)
+    network = load_fusion(work.folder, material.text.dim, SIZES)
     rng = np.random.default_rng(work.seed + 2)
     drawn = [
         material.draw("val", N_VIDEOS, rng),
@@ -103,14 +103,6 @@ def run(work: Work) -> None:
     galleries = [gallery(material, asker, network, videos) for videos in drawn]
     score = fit_chances(fit_steps(galleries), galleries, rng)
     work.save_json("score.json", to_json(score))
-
-
-def load_fusion(work: Work) -> Fusion:
-    """The trained fusion, as it is shipped."""
-    network = Fusion(fusion_dims(384, SIZES), N_POSITIONS)
-    state = load_file(work.path("fusion.safetensors"))
-    network.load_state_dict({name: torch.from_numpy(rows.astype(np.float32)) for name, rows in state.items()})
-    return network.eval()
 
 
 def worth(material: Material) -> dict[str, object]:

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from savecli import config
 from savecli.model import vision
-from savecli.model.text import TextEncoder
+from savecli.model.encode import softmax
+from savecli.model.text import TextEncoder, unit
 from savecli.model.weights import locate
 from scripts.train_mini.work import (
     Rows,
@@ -20,9 +21,7 @@ from scripts.train_mini.work import (
     mean_average_precision,
     named,
     rarer_more,
-    softmax,
     text_encoder,
-    unit,
 )
 
 OUTPUTS = ("concepts.json", "seen.safetensors", "photo_rows.npz")

@@ -12,8 +12,9 @@ from PIL import Image
 
 from savecli import config
 from savecli.model import vision
+from savecli.model.text import unit
 from savecli.model.weights import locate
-from scripts.train_mini.work import Rights, Rows, Work, components, unit
+from scripts.train_mini.work import Rights, Rows, Work, components
 
 OUTPUTS = ("photos.json", "photos.npz")
 N_VARIATIONS = 3

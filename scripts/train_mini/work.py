@@ -19,7 +19,7 @@ from safetensors.numpy import save
 
 from savecli import config
 from savecli.errors import SaveError
-from savecli.model.text import TextEncoder
+from savecli.model.text import TextEncoder, unit
 from savecli.model.weights import locate
 
 Rows = NDArray[np.float32]
@@ -130,17 +130,6 @@ def text_encoder() -> TextEncoder:
     return TextEncoder(files["model.safetensors"], files["tokenizer.json"])
 
 
-def unit(rows: Rows) -> Rows:
-    """(..., D) -> the same, each row of norm one."""
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-9)
-
-
-def softmax(logits: Rows) -> Rows:
-    """(..., N) -> the same, each row summing to one."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
 def named(encoder: TextEncoder, phrases: Iterable[Sequence[str]]) -> Rows:
     """(N, 384): for each concept the unit mean of its phrases."""
     return unit(np.stack([encoder.encode(said).mean(axis=0) for said in phrases]))
@@ -169,6 +158,12 @@ def rarer_more(classes: NDArray[np.int64], power: float) -> NDArray[np.float64]:
     return weight / weight.sum()
 
 
+def average_precision(cosines: Rows, right: NDArray[np.bool_]) -> float:
+    """Of (N,) items ranked by their cosines, the (N,) right ones; at least one is."""
+    ranked = right[np.argsort(-cosines, kind="stable")]
+    return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean())
+
+
 def mean_average_precision(cosines: Rows, classes: NDArray[np.int64]) -> float:
     """How well phrases find what they name, over the classes that occur.
 
@@ -176,9 +171,5 @@ def mean_average_precision(cosines: Rows, classes: NDArray[np.int64]) -> float:
         cosines: (Q, N) of the phrase for each class with each item.
         classes: (N,) of the items.
     """
-    precisions = []
-    for q, row in enumerate(cosines):
-        right = (classes == q)[np.argsort(-row, kind="stable")]
-        if right.any():
-            precisions.append((np.cumsum(right) / np.arange(1, len(right) + 1))[right].mean())
-    return float(np.mean(precisions))
+    found = [average_precision(row, classes == q) for q, row in enumerate(cosines) if (classes == q).any()]
+    return float(np.mean(found))
