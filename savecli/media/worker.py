@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import IO, Any, Self, cast
 
@@ -139,13 +139,13 @@ class _Patience:
         self._stalled_s = 0.0
         self._waited_s = 0.0
 
-    def wait(self, replies: Queue[tuple[Any, ...]], tally: Tally) -> tuple[Any, ...]:
+    def wait(self, replies: _Replies, tally: Tally) -> tuple[Any, ...]:
         """The next reply that is no mere headway."""
         while True:
             budget_s = self._stall_s + _PACE * tally.reached_s - self._waited_s
             started_s = time.monotonic()
             try:
-                reply = replies.get(timeout=max(0.0, min(self._stall_s - self._stalled_s, budget_s)))
+                reply = replies.get(max(0.0, min(self._stall_s - self._stalled_s, budget_s)))
             except Empty:
                 raise MediaTimeout(
                     f"the decoder made no headway within {self._stall_s:g} s",
@@ -186,10 +186,10 @@ class _Child:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self.replies: Queue[tuple[Any, ...]] = Queue(_N_AHEAD)
-        self._reader = Thread(target=_pump, args=(self._process.stdout, self.replies), daemon=True)
+        self.replies = _Replies()
+        self._reader = Thread(target=self.replies.take_in, args=(self._process.stdout,), daemon=True)
         self._reader.start()
-        if self.replies.get() != ("ready",):
+        if self.replies.get(None) != ("ready",):
             self.kill()
             raise RuntimeError("the decoder's process does not start; is PyAV installed?")
 
@@ -207,18 +207,40 @@ class _Child:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        while self._reader.is_alive():
-            with suppress(Empty):
-                self.replies.get(timeout=0.01)
+        self.replies.close()
+        self._reader.join()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(BrokenPipeError):
                     pipe.close()
 
 
-def _pump(pipe: IO[bytes], replies: Queue[tuple[Any, ...]]) -> None:
-    try:
-        while True:
-            replies.put(pickle.load(pipe))  # noqa: S301 - from our own child
-    except (EOFError, OSError, pickle.UnpicklingError):
-        replies.put(("gone",))
+class _Replies:
+    """What the child sent, at most `_N_AHEAD` of it.
+
+    Of two `SimpleQueue` and not one bounded `Queue`: Ctrl-C at the wrong instant leaves the lock of a `Queue`
+    taken for ever, as it is Python code (https://docs.python.org/3/library/queue.html#queue.SimpleQueue.put).
+    """
+
+    def __init__(self) -> None:
+        self._content: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+        self._places: SimpleQueue[bool] = SimpleQueue()
+        for _ in range(_N_AHEAD):
+            self._places.put(True)
+
+    def get(self, timeout_s: float | None) -> tuple[Any, ...]:
+        """The next one; raises Empty after `timeout_s`."""
+        reply = self._content.get(timeout=timeout_s)
+        self._places.put(True)
+        return reply
+
+    def take_in(self, pipe: IO[bytes]) -> None:
+        """Until the pipe ends or the queue is closed; the last reply is then `gone`."""
+        with suppress(EOFError, OSError, pickle.UnpicklingError):
+            while self._places.get():
+                self._content.put(pickle.load(pipe))  # noqa: S301 - from our own child
+        self._content.put(("gone",))
+
+    def close(self) -> None:
+        """Let `take_in` end, once its pipe has."""
+        self._places.put(False)

@@ -192,3 +192,46 @@ def test_the_child_dies_with_its_parent(tmp_path: Path, make_video) -> None:
         time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)
     pytest.fail("the decoder outlived its parent")
+
+
+# A reply may be waited for when Ctrl-C comes; a lock that it left taken would hang the end of the run.
+INTERRUPTED_READER = """
+import os, pickle, random, signal, threading, time
+from contextlib import suppress
+from savecli.media.worker import _Replies
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+def feed():
+    with suppress(BrokenPipeError), os.fdopen(theirs, "wb") as pipe:
+        while True:
+            pickle.dump(("item", 1), pipe)
+
+ours, theirs = os.pipe()
+replies, pipe = _Replies(), os.fdopen(ours, "rb")
+threading.Thread(target=feed, daemon=True).start()
+reader = threading.Thread(target=replies.take_in, args=(pipe,), daemon=True)
+reader.start()
+signal.signal(signal.SIGALRM, interrupt)
+until = time.monotonic() + 5
+while time.monotonic() < until:
+    with suppress(KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 1e-3))
+        while True:
+            replies.get(1)
+    # A place is lost where the interrupt fell between taking a reply and giving its place back.
+    replies._places.put(True)
+    replies.get(1)
+replies.close()
+print("alive", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="interrupts by a timer of the system")
+def test_an_interrupt_at_any_instant_leaves_the_replies_readable() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_READER], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.stdout == "alive\n", ran.stderr
