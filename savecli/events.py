@@ -251,3 +251,34 @@ class Taught:
 
 
 TeachingEvent = Preparing | Taught
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """Videos of a benchmark become features; one for each video, whether read now or found on disk.
+
+    Attributes:
+        n_done, n_total: videos, how far.
+        video_id: of the one that is done.
+        reason: why it cannot be read; None where it can.
+    """
+
+    n_done: int
+    n_total: int
+    video_id: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """Captions are compared with every video.
+
+    Attributes:
+        n_done, n_total: captions, how far.
+    """
+
+    n_done: int
+    n_total: int
+
+
+EvaluationEvent = Encoding | Scoring
