@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,23 @@ class Bank:
         weights = [rows / rows.sum(axis=1, keepdims=True).clip(1e-12) for rows in (first, second)]
         joined = np.concatenate([(1 - self._share) * weights[0], self._share * weights[1]], axis=1)
         return unit(joined @ self._concepts - self.mean)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Perceived:
+    """One segment as each branch has it, before anything is fused; (0, D) where there is nothing.
+
+    Attributes:
+        frames: (F, D) float32 unit rows, one for each picture.
+        heard, tokens: (N, D) unit rows and (T, D) tokens of its sound, see `Sound`.
+        said, states: (U, D) unit rows and (W, D) states of its speech.
+    """
+
+    frames: Rows
+    heard: Rows
+    tokens: Rows
+    said: Rows
+    states: Rows
 
 
 class MiniEncoder:
@@ -162,14 +180,49 @@ class MiniEncoder:
 
     def embed(self, media: Sequence[Media]) -> list[Embedding]:
         """One embedding for each segment."""
+        return [self.fuse(perceived) for perceived in self.perceive(media)]
+
+    def perceive(self, media: Sequence[Media]) -> list[Perceived]:
+        """The branches of each segment."""
         if not media:
             return []
         frames = self._see([m.frames for m in media])
-        spoken = [self._read(m.utterances) for m in media]
+        spoken = [self.understand(m.utterances) for m in media]
         return [
-            self._embed(f, m.sound, said, states)
+            Perceived(
+                frames=f,
+                heard=m.sound.rows if m.sound else self._nothing(),
+                tokens=m.sound.tokens if m.sound else self._nothing(),
+                said=said,
+                states=states,
+            )
             for f, m, (said, states) in zip(frames, media, spoken, strict=True)
         ]
+
+    def understand(self, utterances: Sequence[Utterance]) -> tuple[Rows, Rows]:
+        """(U, D) rows of each utterance, and of the whole, as a sentence may span several; (W, D) states."""
+        texts = [u.text for u in utterances]
+        if not texts:
+            return self._nothing(), self._nothing()
+        states = self._text.states([*texts, " ".join(texts)] if len(texts) > 1 else texts)
+        rows = unit(np.stack([s.mean(axis=0) for s in states]))
+        fusion = self._card["fusion"]
+        return rows, states[-1][: fusion["n_words"]] * np.float32(fusion["speech_scale"])
+
+    def fuse(self, perceived: Perceived) -> Embedding:
+        """What the store keeps of a segment."""
+        frames = perceived.frames
+        fused = parts = self._nothing()
+        if len(frames):
+            fused, parts = self._load().fuse(frames, perceived.tokens, perceived.states)
+        return Embedding(
+            seen=unit(frames.mean(axis=0, keepdims=True)) if len(frames) else frames,
+            frames=frames,
+            heard=perceived.heard,
+            said=perceived.said,
+            fused=fused,
+            parts=parts,
+        )
 
     def see(self, frames: NDArray[np.uint8]) -> Rows:
         """(F, H, W, 3) uint8 RGB -> (F, D) float32 unit rows."""
@@ -182,14 +235,6 @@ class MiniEncoder:
         """(N, D) float32 unit rows."""
         return self._text.encode(texts)
 
-    def _embed(self, frames: Rows, sound: Sound | None, said: Rows, states: Rows) -> Embedding:
-        heard, tokens = (sound.rows, sound.tokens) if sound else (self._nothing(), self._nothing())
-        seen = unit(frames.mean(axis=0, keepdims=True)) if len(frames) else frames
-        fused = parts = self._nothing()
-        if len(frames):
-            fused, parts = self._load().fuse(frames, tokens, states)
-        return Embedding(seen=seen, frames=frames, heard=heard, said=said, fused=fused, parts=parts)
-
     def _aim(self, row: Rows, term: Term) -> Rows:
         if term == "said":
             return row
@@ -198,16 +243,6 @@ class MiniEncoder:
     def _see(self, frames: Sequence[NDArray[np.uint8]]) -> list[Rows]:
         rows = self.see(np.concatenate(frames)) if any(len(f) for f in frames) else self._nothing()
         return np.split(rows, np.cumsum([len(f) for f in frames])[:-1])
-
-    def _read(self, utterances: Sequence[Utterance]) -> tuple[Rows, Rows]:
-        """Rows of each utterance and of the whole where a sentence may span several; states of the whole."""
-        texts = [u.text for u in utterances]
-        if not texts:
-            return self._nothing(), self._nothing()
-        states = self._text.states([*texts, " ".join(texts)] if len(texts) > 1 else texts)
-        rows = unit(np.stack([s.mean(axis=0) for s in states]))
-        fusion = self._card["fusion"]
-        return rows, states[-1][: fusion["n_words"]] * np.float32(fusion["speech_scale"])
 
     def _nothing(self) -> Rows:
         return np.zeros((0, self.dim), np.float32)

@@ -245,9 +245,14 @@ class Save(Fusion):
     def encode_video(self, inputs: Inputs) -> Features:
         """A batch of videos -> features; a video's do not depend on what else is in its batch."""
         visual = self.encode_frames(inputs.frames, inputs.frame_mask)
-        audio = self.audio_resampler(self.encode_audio(inputs.fbank, inputs.audio_mask))
+        audio = self.resample_audio(inputs.fbank, inputs.audio_mask)
         masks = Masks(frames=inputs.frame_mask, audio=inputs.audio_mask, speech=word_mask(inputs.speech))
         return self.fuse(visual, audio, self.text_encoder(inputs.speech), masks)
+
+    def resample_audio(self, fbank: Tensor, mask: Tensor) -> Tensor:
+        """As `encode_audio`, (B, Q, D) of the resampler's tokens: what the fusion reads."""
+        result: Tensor = self.audio_resampler(self.encode_audio(fbank, mask))
+        return result
 
     def encode_audio(self, fbank: Tensor, mask: Tensor) -> Tensor:
         """(B, rows, M), (B,) bool -> (B, T, D); what has no sound is read as a filter bank of zeros."""
