@@ -108,8 +108,12 @@ class Pipeline:
         """The transcriber's name, "off" where there is none."""
         return self._transcriber.name if self._transcriber else "off"
 
-    def process(self, path: Path) -> Generator[Progress, None, Processed]:
+    def process(self, path: Path, *, heard: Timeline | None = None) -> Generator[Progress, None, Processed]:
         """Everything that the store keeps of one file; yields how far it is.
+
+        Args:
+            path: of the video.
+            heard: a file to hear in place of the video's own sound.
 
         Raises:
             MediaError: nothing in the file can be seen or heard.
@@ -120,11 +124,12 @@ class Pipeline:
         run.n_bad_packets += timeline.n_bad_packets
         run.note_missing(timeline)
         spans = segments(timeline.duration_s, window_s=self._encoder.spec.window_s)
-        transcript, sounds = yield from self._listen(timeline, spans, run)
+        heard = heard or timeline
+        transcript, sounds = yield from self._listen(heard, spans, run)
         embeddings, times = yield from self._see(timeline, spans, transcript, sounds, run)
         if timeline.has_video and not run.n_frames:
             run.notes.append("no picture could be decoded")
-            if not timeline.has_audio or run.peak == 0:
+            if not heard.has_audio or run.peak == 0:
                 raise MediaError(
                     "no picture and no sound in it can be decoded", hint="does a player show anything?"
                 )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -29,6 +29,7 @@ from savecli.model.fbank import N_ROWS, log_mel
 
 VERSION = 1
 """Of what is kept; another number makes everything anew."""
+T = TypeVar("T")
 FULL_SCALE = 32768
 """SAVE heard 16-bit files; what lies between their levels was never there."""
 
@@ -52,14 +53,16 @@ class Shelf:
     Args:
         folder: made when first needed.
         spec: of the model.
+        sounds: of videos by their path, the file to hear in place of their own sound.
 
     Raises:
         SaveError: while storing, a folder that cannot be written.
     """
 
-    def __init__(self, folder: Path, spec: MediaSpec) -> None:
+    def __init__(self, folder: Path, spec: MediaSpec, sounds: Mapping[Path, Path] | None = None) -> None:
         self._folder = folder
         self._spec = spec
+        self._sounds = sounds or {}
         self._wants = json.dumps([VERSION, asdict(spec)], sort_keys=True)
 
     def load(self, path: Path) -> Prepared | None:
@@ -93,7 +96,7 @@ class Shelf:
         """
         kept = self.load(path)
         if kept is None:
-            kept = prepare(path, self._spec, decoder)
+            kept = prepare(path, self._spec, decoder, sound=self._sounds.get(path))
             self._store(path, kept)
         return kept
 
@@ -118,17 +121,29 @@ class Shelf:
             ) from error
 
     def _place(self, path: Path) -> Path:
-        stat = path.stat()
-        seen = f"{path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{self._wants}"
+        sound = self._sounds.get(path)
+        files = "".join(f"{_as_it_is(file)}\0" for file in (path, sound) if file is not None)
+        seen = f"{files}{self._wants}"
         name = hashlib.sha256(seen.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         return self._folder / name[:2] / f"{name}.safetensors"
 
 
-def prepare(path: Path, spec: MediaSpec, decoder: Decoder) -> Prepared:
+def _as_it_is(file: Path) -> str:
+    stat = file.stat()
+    return f"{file.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+
+
+def prepare(path: Path, spec: MediaSpec, decoder: Decoder, *, sound: Path | None = None) -> Prepared:
     """Decodes one video.
 
+    Args:
+        path: of the video.
+        spec: of the model.
+        decoder: safe against the files.
+        sound: a file to hear in place of the video's own sound.
+
     Raises:
-        MediaError: nothing in it can be seen.
+        MediaError: nothing in it can be seen, or there is no sound in `sound`.
     """
     timeline = decoder.probe(path)
     stream = decoder.frames(
@@ -142,12 +157,28 @@ def prepare(path: Path, spec: MediaSpec, decoder: Decoder) -> Prepared:
     frames = [frame.image for frame in stream]
     if not frames:
         raise MediaError("no picture in it can be decoded", hint="does a player show anything?")
+    heard = timeline if sound is None else sound_file(sound, decoder)
     blocks = (
-        [block.waveform for block in decoder.waveform(timeline, sample_rate_hz=spec.sample_rate_hz)]
-        if timeline.has_audio
+        [block.waveform for block in decoder.waveform(heard, sample_rate_hz=spec.sample_rate_hz)]
+        if heard.has_audio
         else []
     )
     return Prepared(frames=np.stack(frames), fbank=_fbank(blocks))
+
+
+def sound_file(path: Path, decoder: Decoder) -> Timeline:
+    """A file that is heard in place of a video's own sound.
+
+    Raises:
+        MediaError: it cannot be read, or holds no sound.
+    """
+    try:
+        heard = decoder.probe(path, to_hear=True)
+    except MediaError as error:
+        raise MediaError(f"its sound {path.name}: {error.message}", hint=error.hint) from error
+    if not heard.has_audio:
+        raise MediaError(f"its sound {path.name} holds none", hint="without that file its own is heard")
+    return heard
 
 
 def frame_times(timeline: Timeline, n_frames: int, *, per_s: int = 1) -> tuple[float, ...]:
@@ -178,20 +209,31 @@ def prepare_all(
 
     Each worker has a decoder of its own, so a file that hangs or crashes one holds up no other.
     """
+
+    def one(path: Path, decoder: Decoder) -> None:
+        if not shelf.has(path):
+            shelf.prepare(path, decoder)
+
+    return each(paths, one, n_workers=n_workers, stall_s=stall_s)
+
+
+def each(
+    items: Sequence[T], work: Callable[[T, Decoder], object], *, n_workers: int, stall_s: float
+) -> Iterator[tuple[T, MediaError | None]]:
+    """Works on items, several at once; yields each in its turn when it is done, or why it cannot be."""
     with _decoders(n_workers, stall_s) as borrow, threads(n_workers) as pool:
 
-        def one(path: Path) -> MediaError | None:
+        def one(item: T) -> MediaError | None:
             try:
-                if not shelf.has(path):
-                    with borrow() as decoder:
-                        shelf.prepare(path, decoder)
+                with borrow() as decoder:
+                    work(item, decoder)
             except MediaError as error:
                 return error
             except OSError as error:
                 return MediaError(f"cannot read it: {error.strerror}", hint="is its drive still there?")
             return None
 
-        yield from zip(paths, pool.map(one, paths), strict=True)
+        yield from zip(items, pool.map(one, items), strict=True)
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from savecli.pipeline import Pipeline
 SAID = Utterance(start_s=2.5, end_s=3.5, text="green")
 
 
-def run(pipeline: Pipeline, path):
+def run(pipeline: Pipeline, path, **more):
     """The progress told, and what came out."""
     told = []
-    processing = pipeline.process(path)
+    processing = pipeline.process(path, **more)
     while True:
         try:
             told.append(next(processing))
@@ -123,6 +123,18 @@ def test_each_segment_comes_with_its_own_sound(decoder, encoder, parrot, tmp_pat
     kept = [(len(e.heard), len(e.fused), len(e.parts)) for e in done.embeddings]
     assert (kept[0], kept[-1]) == ((1, 1, 3), (1, 1, 3))
     assert done.stage_s["hear"] > 0
+
+
+def test_a_file_of_sound_is_heard_in_place_of_the_video_s_own(decoder, encoder, colour_video, tmp_path):
+    video = colour_video(tmp_path / "a.mp4", "red", "blue", loudness=None)
+    louder = decoder.probe(colour_video(tmp_path / "b.mp4", "red", "green", "blue", loudness=0.9))
+    _, done = run(Pipeline(decoder, encoder, None), video, heard=louder)
+    assert [len(embedding.heard) for embedding in done.embeddings] == [
+        1,
+        1,
+    ]  # what lies behind the video is not
+    assert [wave.max() > 0.8 for wave in encoder.heard] == [True, True]
+    assert done.notes == ()
 
 
 def test_a_silent_segment_is_not_heard(decoder, encoder, tmp_path):

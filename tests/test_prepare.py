@@ -18,7 +18,7 @@ from savecli.datatypes import MediaSpec
 from savecli.errors import MediaError, SaveError
 from savecli.media.footage import Timeline, Track
 from savecli.model.fbank import log_mel
-from savecli.prepare import Shelf, frame_times, prepare, prepare_all
+from savecli.prepare import Prepared, Shelf, frame_times, prepare, prepare_all
 
 PX, N_BITS, RATE_HZ, TICKS = 64, 8, 16_000, 30_000
 SPEC = MediaSpec(n_frames=4, resize_px=PX, size_px=PX, sample_rate_hz=RATE_HZ, resampler="pillow")
@@ -176,6 +176,23 @@ def test_no_sound_or_too_little_of_it_is_none(make, decoder):
     assert prepare(make("short.mkv", 20, sound=tone(1100)), SPEC, decoder).fbank is not None
 
 
+def test_a_file_of_sound_replaces_the_video_s_own(make, decoder, tmp_path):
+    wav, mute = make("a.wav", sound=tone(RATE_HZ)[::-1].copy()), make("mute.mkv", 20)
+    heard = prepare(mute, SPEC, decoder, sound=wav)
+    assert np.array_equal(
+        heard.fbank, prepare(make("b.mkv", 20, sound=tone(RATE_HZ)[::-1].copy()), SPEC, decoder).fbank
+    )
+    other = make("c.mkv", 20, sound=tone(2 * RATE_HZ))
+    same(
+        prepare(other, SPEC, decoder, sound=wav),
+        Prepared(frames=prepare(other, SPEC, decoder).frames, fbank=heard.fbank),
+    )
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    for bad in (tmp_path / "broken.wav", tmp_path / "gone.wav", mute):
+        with pytest.raises(MediaError, match=f"its sound {bad.name}"):
+            prepare(other, SPEC, decoder, sound=bad)
+
+
 # -- what is kept ------------------------------------------------------------------------------------------
 
 
@@ -222,6 +239,18 @@ def test_a_file_that_changes_or_another_wish_is_another_entry(make, decoder, she
     assert not Shelf(tmp_path / "cache", wider).has(path)
     moved = path.rename(path.with_name("b.mkv"))
     assert not shelf.has(moved)
+
+
+def test_what_is_heard_beside_is_part_of_the_entry(make, decoder, shelf, tmp_path):
+    video, wav = make("a.mkv", 20), make("a.wav", sound=tone(RATE_HZ))
+    beside = Shelf(tmp_path / "cache", SPEC, sounds={video: wav})
+    shelf.prepare(video, decoder)
+    assert not beside.has(video)
+    same(beside.prepare(video, decoder), prepare(video, SPEC, decoder, sound=wav))
+    assert shelf.load(video).fbank is None
+    stat = wav.stat()
+    os.utime(wav, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert not beside.has(video)
 
 
 def test_a_file_that_is_gone_is_nothing_kept(shelf, tmp_path):

@@ -64,14 +64,14 @@ class Decoder:
             self._child.kill()
         self._child = self._turn = None
 
-    def probe(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> Timeline:
+    def probe(self, path: Path, *, max_pixels: int = MAX_PIXELS, to_hear: bool = False) -> Timeline:
         """See `savecli.media.decode.probe`.
 
         Raises:
             MediaError: the file cannot be read, or it crashed the decoder.
             MediaTimeout: no headway in time.
         """
-        return cast(Timeline, next(self._run(Tally(), "probe", path, max_pixels=max_pixels)))
+        return cast(Timeline, next(self._run(Tally(), "probe", path, max_pixels=max_pixels, to_hear=to_hear)))
 
     def frames(
         self,

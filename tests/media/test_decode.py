@@ -8,7 +8,7 @@ import pytest
 
 from savecli.errors import MediaError
 from savecli.media.decode import frames, probe
-from savecli.media.decode.container import _OPTIONS
+from savecli.media.decode.container import options
 from savecli.media.decode.picture import Scaler
 
 SIZES = {"resize_px": 64, "size_px": 56}
@@ -200,17 +200,18 @@ def test_cover_art_is_no_video(shared_media: Path) -> None:
     assert timeline.has_audio
 
 
+@pytest.mark.parametrize("to_hear", [False, True])
 @pytest.mark.parametrize("name", ["playlist_renamed.mp4", "ffconcat_renamed.mp4"])
-def test_lists_open_no_other_file(shared_media: Path, name: str, tmp_path: Path) -> None:
+def test_lists_open_no_other_file(shared_media: Path, name: str, to_hear: bool, tmp_path: Path) -> None:
     path = Path(shutil.copy(shared_media / "broken" / name, tmp_path))
     opened = []
     with pytest.raises(MediaError, match=r"playlist|list of other files"):
-        probe(path)
+        probe(path, to_hear=to_hear)
 
     def spy(url, flags, options):
         opened.append(url)
         return Path(url).open("rb")
 
     with pytest.raises(av.FFmpegError):
-        av.open(str(path), container_options=_OPTIONS, io_open=spy)
+        av.open(str(path), container_options=options(to_hear=to_hear), io_open=spy)
     assert opened == [str(path)]

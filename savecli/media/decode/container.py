@@ -24,24 +24,35 @@ DAMAGE = (av.FFmpegError, OSError, ValueError, EOFError)
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,live_flv,mpeg,mpegvideo,mpegts,ogg,mxf,rm,dv,wtv"
 )
-_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+SOUNDS = ("wav", "mp3", "flac", "aac")
+"""Containers of sound alone, besides: only where a file is asked to be heard."""
 
 _MAX_READ_ERRORS = 64
 _WILD_S = 10.0
 
 
+def options(*, to_hear: bool) -> dict[str, str]:
+    """What FFmpeg may open; `to_hear` as in `opened`."""
+    known = ",".join((_CONTAINERS, *SOUNDS)) if to_hear else _CONTAINERS
+    return {"format_whitelist": known, "protocol_whitelist": "file"}
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[InputContainer]:
+def opened(path: Path, *, to_hear: bool = False) -> Iterator[InputContainer]:
     """A container that is closed on the way out; no stream of it may be touched after that.
+
+    Args:
+        path: of the file.
+        to_hear: whether a file of sound alone will do.
 
     Raises:
         MediaError: not a regular file, empty, unreadable, or not a video container.
     """
     _check_regular(path)
     try:
-        container = av.open(str(path), container_options=_OPTIONS, metadata_errors="replace")
+        container = av.open(str(path), container_options=options(to_hear=to_hear), metadata_errors="replace")
     except DAMAGE as error:
-        raise _refusal(error, path) from error
+        raise _refusal(error, path, "sound" if to_hear else "a video") from error
     with container:
         yield container
 
@@ -57,7 +68,7 @@ def _check_regular(path: Path) -> None:
         raise MediaError("the file is empty", hint="The copy or the recording failed; copy it again.")
 
 
-def _refusal(error: Exception, path: Path) -> MediaError:
+def _refusal(error: Exception, path: Path, wanted: str = "a video") -> MediaError:
     match error:
         case PermissionError():
             return MediaError("no permission to read the file", hint="Check its owner and mode (ls -l).")
@@ -68,8 +79,8 @@ def _refusal(error: Exception, path: Path) -> MediaError:
                 head = file.read(HEAD_BYTES)
             if not kind_of(head):
                 return MediaError(
-                    f"the content is {describe(head)}, not a video",
-                    hint="The name says video, the content says otherwise.",
+                    f"the content is {describe(head)}, not {wanted}",
+                    hint=f"The name says {wanted.removeprefix('a ')}, the content says otherwise.",
                 )
             return MediaError(
                 "the index of the video is missing or damaged",

@@ -94,19 +94,22 @@ class _Measured:
         )
 
 
-def probe(path: Path, *, max_pixels: int = MAX_PIXELS, tally: Tally | None = None) -> Timeline:
+def probe(
+    path: Path, *, max_pixels: int = MAX_PIXELS, to_hear: bool = False, tally: Tally | None = None
+) -> Timeline:
     """Read all packets of `path` once, decoding none, and say what is in it and when.
 
     Args:
         path: absolute.
         max_pixels: a picture stream of a larger size is refused.
+        to_hear: whether a file of sound alone, such as a WAV, will do.
         tally: told how far the reading is.
 
     Raises:
         MediaError: not readable, not a video container, nothing in it, or pictures too large.
     """
     tally = Tally() if tally is None else tally
-    with opened(path.absolute()) as container:
+    with opened(path.absolute(), to_hear=to_hear) as container:
         video, audio = _best_video(container), _audio_best_first(container)
         if video is None and not audio:
             raise MediaError(

@@ -13,7 +13,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from savecli.datatypes import WaveformBlock
-from savecli.media.decode.container import DAMAGE, keep_only, mended, opened, packets
+from savecli.media.decode.container import DAMAGE, SOUNDS, keep_only, mended, opened, packets
 from savecli.media.footage import Tally, Timeline, Track, WaveformStream
 
 _GAP_S = 0.1
@@ -56,7 +56,7 @@ def _first_that_decodes(
 
 
 def _sound(timeline: Timeline, track: Track, blocks: _Blocks, tally: Tally) -> Iterator[WaveformBlock]:
-    with opened(timeline.path) as container:
+    with opened(timeline.path, to_hear=timeline.container in SOUNDS) as container:
         stream: AudioStream = container.streams[track.index]  # type: ignore[assignment]
         keep_only(container, {track.index})
         stream.codec_context.thread_count = 1
