@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
+import math
 import time
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as stnp
 
-from savecli.bench.metrics import recall, t2v_ranks, v2t_ranks
+from savecli.bench.metrics import dual_softmax, recall, sum_of_six, t2v_ranks, v2t_ranks
+from savecli.bench.reference_metrics import reference_entries
 
-SHARED = Path(os.environ.get("SAVE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-PARITY = SHARED / "parity"
+from .scores import golden, matrix, scored, slots_of
+
 TIED = {"ties40", "const5", "multi_ties4"}
-
-
-@st.composite
-def scored(draw):
-    """A small similarity matrix, often with ties and infinities, and its targets in any order."""
-    n_queries, n_videos = draw(st.integers(1, 9)), draw(st.integers(1, 6))
-    value = st.one_of(st.integers(-2, 2).map(float), st.floats(-1, 1, width=32), st.just(float("-inf")))
-    similarity = draw(stnp.arrays(np.float32, (n_queries, n_videos), elements=value))
-    targets = draw(st.lists(st.integers(0, n_videos - 1), min_size=n_queries, max_size=n_queries))
-    return similarity, np.array(targets)
 
 
 def last_among_equals(own, others):
@@ -122,26 +110,60 @@ def test_what_makes_no_sense_is_refused(similarity, targets):
             ranks(similarity, targets)
 
 
+def test_the_sum_of_six_is_both_directions():
+    similarity = np.array([[0.9, 0.1], [0.8, 0.1]], np.float32)
+    t2v, v2t = (recall(ranks(similarity, np.arange(2))) for ranks in (t2v_ranks, v2t_ranks))
+    assert (t2v.sum_r, v2t.sum_r, sum_of_six(t2v, v2t)) == (50 + 100 + 100, 50 + 100 + 100, 500)
+
+
+@given(scored(), st.sampled_from([1.0, 3.0]))
+def test_the_dual_softmax_is_brute_force(case, temperature):
+    similarity, targets = case
+    x, slots = similarity.astype(np.float64), slots_of(targets.tolist())
+
+    def weighted(q, v, rivals):
+        if np.isneginf(x[q, v]):
+            return x[q, v]
+        own = math.exp(x[q, v] / temperature)
+        return x[q, v] * own / sum(math.exp(rival / temperature) for rival in rivals)
+
+    for direction in ("t2v", "v2t"):
+        before = similarity.copy()
+        scores = dual_softmax(similarity, targets, direction, temperature=temperature)
+        assert scores.dtype == similarity.dtype
+        assert (similarity == before).all()  # a copy
+        for q, v in np.ndindex(*x.shape):
+            same = [other for other in range(len(x)) if slots[other] == slots[q]]
+            rivals = x[same, v] if direction == "t2v" else x[q]
+            assert scores[q, v] == pytest.approx(weighted(q, v, rivals), rel=1e-4, abs=1e-30)
+
+
+def test_the_dual_softmax_stays_finite_with_scores_as_large_as_they_come():
+    similarity = np.array([[3000.0, -3000.0], [-np.inf, -np.inf]], np.float32)
+    for direction in ("t2v", "v2t"):
+        scores = dual_softmax(similarity, np.array([0, 1]), direction)
+        assert scores[0, 0] == 3000
+        assert np.isneginf(scores[1]).all()
+    assert scores[0, 1] == 0  # its share is nothing
+    with pytest.raises(ValueError, match="inf"):
+        dual_softmax(-similarity, np.array([0, 1]), "t2v")
+
+
+def test_a_dual_softmax_takes_a_favourite_of_all_queries_down():
+    hub = np.array([[4.0, 6.0], [0.0, 9.0]], np.float32)  # both captions like the second video best
+    assert t2v_ranks(hub, np.arange(2)).tolist() == [2, 1]
+    assert t2v_ranks(dual_softmax(hub, np.arange(2), "t2v"), np.arange(2)).tolist() == [1, 1]
+
+
 def test_no_ranks_are_refused():
     with pytest.raises(ValueError, match="one rank"):
         recall(np.zeros(0, np.int64))
 
 
-def golden():
-    if not (PARITY / "metrics.json").exists():
-        return []
-    return json.loads((PARITY / "metrics.json").read_text("utf-8"))
-
-
 @pytest.mark.skipif(not golden(), reason="needs ../shared/parity")
 @pytest.mark.parametrize("case", [c for c in golden() if c["name"] not in TIED], ids=lambda c: c["name"])
 def test_without_ties_we_agree_with_the_golden_values(case):
-    with np.load(PARITY / "metrics.npz", allow_pickle=False) as arrays:
-        similarity = arrays[case["name"]]
-    if case["mode"] == "single":
-        targets = np.arange(len(similarity))
-    else:
-        targets = np.repeat(np.arange(similarity.shape[1]), np.diff([0, *case["cut_off_points"]]))
+    similarity, targets = matrix(case)
     t2v, v2t = t2v_ranks(similarity, targets), v2t_ranks(similarity, targets)
     if case["name"] == "neg_inf6":  # there a query whose own score is -inf vanishes; here it comes last
         lost = np.isneginf(similarity[targets, targets])
@@ -160,12 +182,15 @@ def test_without_ties_we_agree_with_the_golden_values(case):
             assert ours.median_rank == theirs["MedianR"]
 
 
-def test_a_large_gallery_is_quick_and_needs_no_second_matrix():
+@pytest.mark.parametrize("ranks", [(t2v_ranks, v2t_ranks), (reference_entries,)])
+@pytest.mark.parametrize("n_captions", [10, 15_000])
+def test_a_large_gallery_is_quick_and_needs_no_second_matrix(ranks, n_captions):
     similarity = np.random.default_rng(0).random((15_000, 1_500), np.float32)
-    targets = np.repeat(np.arange(1_500), 10)
+    targets = np.repeat(np.arange(15_000 // n_captions), n_captions)
     tracemalloc.start()
     start = time.perf_counter()
-    t2v_ranks(similarity, targets), v2t_ranks(similarity, targets)
+    for rule in ranks:
+        rule(similarity, targets)
     elapsed_s, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < similarity.nbytes / 10
