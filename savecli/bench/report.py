@@ -18,7 +18,8 @@ class Answer:
         query: the caption; for v2t the video's id.
         video_id: of the right video.
         kind: see `savecli.bench.kinds`; "" for v2t.
-        rank: of what is right, 1-based, as the report's rule for ties has it.
+        rank: of what is right, 1-based, as the report's rule for ties has it: the first, where a query has
+            several by it, and 0 where it has none.
         top: the five best answers, best first, with their scores: ids of videos, for v2t captions.
     """
 
