@@ -35,6 +35,7 @@ OWNERS = {
     "imagebind": ["model/teacher.py"],
     "open_clip": ["model/*"],
     "platformdirs": ["config.py"],
+    "pyarrow": ["bench/parquet.py"],
     "regex": ["model/inputs.py"],
     "rich": ["render/*"],
     "sqlite3": ["store/catalog.py"],
@@ -45,7 +46,13 @@ OWNERS = {
     "whisper": ["speech/*"],
 }
 # Of an owner that most runs do without.
-LAZY = {"PIL": ["media/*"], "imagebind": ["model/*"], "open_clip": ["model/*"], "torch": ["speech/*"]}
+LAZY = {
+    "PIL": ["media/*"],
+    "imagebind": ["model/*"],
+    "open_clip": ["model/*"],
+    "pyarrow": ["bench/*"],
+    "torch": ["speech/*"],
+}
 # The shell asks whether to raise; the decoder's process sets what BLAS reads.
 ENVIRONMENT = ["config.py", "__main__.py", "media/serve.py"]
 NETWORK = re.compile(r"(import|from) (aiohttp|ftplib|http|httpx|requests|smtplib|urllib\.request|urllib3)\b")

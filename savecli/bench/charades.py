@@ -5,33 +5,45 @@
 
 from __future__ import annotations
 
-from savecli.bench.files import Folder
-from savecli.bench.splits import Annotations, unique
-from savecli.errors import DatasetError
+from collections.abc import Collection
 
-TABLES = ("Charades_v1_train.csv", "Charades_v1_test.csv")
+from savecli.bench.files import Folder
+from savecli.bench.records import PARTS, Part
+from savecli.bench.splits import Annotations, unique
+
+TABLES: dict[Part, str] = {"train": "Charades_v1_train.csv", "test": "Charades_v1_test.csv"}
 HINT = (
-    f"put {' and '.join(TABLES)} into the folder: they are in Charades.zip on "
-    "https://prior.allenai.org/projects/charades; the videos, named by id, go into any folder below"
+    f"{' and '.join(TABLES.values())} are in Charades.zip on https://prior.allenai.org/projects/charades, "
+    "the videos (AB12C.mp4 ...) in Charades_v1_480.zip there; both go anywhere below the folder"
 )
 
 
-def read(folder: Folder) -> Annotations:
+def read(folder: Folder, parts: Collection[Part] = PARTS) -> Annotations:
     """The annotations; nobody published a list for validation.
+
+    Args:
+        folder: to look in.
+        parts: what has to be there.
 
     Raises:
         DatasetError: where a file is missing or damaged.
     """
-    paths = [folder.one(name) for name in TABLES]
-    if missing := [name for name, path in zip(TABLES, paths, strict=True) if path is None]:
-        raise DatasetError(f"not below {folder.root}: {', '.join(missing)}", hint=HINT)
-    ids: list[list[str]] = []
-    captions: list[dict[str, list[str]]] = []
-    for path in filter(None, paths):
+    paths = {part: folder.one(name) for part, name in TABLES.items() if part in parts}
+    if missing := [TABLES[part] for part, path in paths.items() if path is None]:
+        raise folder.lacks(missing, HINT)
+    ids: dict[Part, list[str]] = {}
+    scripts: dict[Part, dict[str, list[str]]] = {"train": {}, "test": {}}
+    for part, path in paths.items():
+        if path is None:
+            continue
         rows = folder.table(path, ("id",), ("script",))
-        ids.append(unique(folder, (row["id"] for row in rows), path.name))
-        scripts: dict[str, list[str]] = {}
+        ids[part] = unique(folder, (row["id"] for row in rows), path.name)
         for row in rows:
-            scripts.setdefault(row["id"], [row["script"]])
-        captions.append(scripts)
-    return Annotations(train=ids[0], val=[], test=ids[1], captions=captions[0], test_captions=captions[1])
+            scripts[part].setdefault(row["id"], [row["script"]])
+    return Annotations(
+        train=ids.get("train", []),
+        val=[],
+        test=ids.get("test", []),
+        captions=scripts["train"],
+        test_captions=scripts["test"],
+    )

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from savecli.bench import charades, msrvtt, own, vatex
+from savecli.bench import charades, lsmdc, msrvtt, own, vatex
 from savecli.bench.files import Folder
-from savecli.bench.records import Clip, Dataset
-from savecli.bench.splits import dataset, read_speech
+from savecli.bench.records import PARTS, Clip, Dataset, Part
+from savecli.bench.splits import Annotations, dataset, read_speech
 from savecli.errors import ConfigError, DatasetError
 
-__all__ = ["NAMES", "Clip", "Dataset", "load"]
+__all__ = ["NAMES", "PARTS", "Clip", "Dataset", "Part", "load"]
 
-SPLITS = {"msrvtt": ("9k", "7k"), "vatex": (), "charades": (), "csv": ()}  # the first one unless told
+SPLITS = {  # the first one unless told
+    "msrvtt": ("9k", "7k", "full"),
+    "vatex": (),
+    "charades": (),
+    "lsmdc": (),
+    "toy": (),
+    "csv": (),
+}
 NAMES = tuple(SPLITS)
+# Videos and captions of the test set that published results are of.
+PUBLISHED = {
+    ("msrvtt", "9k"): (1000, 1000),
+    ("msrvtt", "7k"): (1000, 1000),
+    ("msrvtt", "full"): (2990, 59_800),
+    ("vatex", ""): (1500, 15_000),
+    ("charades", ""): (1863, 1863),
+    ("lsmdc", ""): (1000, 1000),
+}
+READERS = {"vatex": vatex.read, "charades": charades.read, "lsmdc": lsmdc.read}
+OFFICIAL_VAL = (("msrvtt", "full"), ("vatex", ""), ("lsmdc", ""))  # have a validation list of their own
 
 
 def load(
@@ -25,22 +44,25 @@ def load(
     n_val: int | None = None,
     seed: int = 42,
     with_speech: bool = True,
+    parts: Collection[Part] = PARTS,
 ) -> Dataset:
     """Read a benchmark's annotations and find its videos; none is opened.
 
     The reference picks its best epoch on the test set; we do not. `val` is an official validation list that
-    shares no video with the training list (VATEX has one). Elsewhere it is `n_val` videos out of the training
-    list, chosen by a hash of seed and id, and no longer trained on.
+    shares no video with the training list (VATEX, LSMDC and the full MSR-VTT have one). Elsewhere it is
+    `n_val` videos out of the training list, chosen by a hash of seed and id, and no longer trained on.
 
     Args:
-        name: one of NAMES.
+        name: one of NAMES; "toy" is the made-up benchmark of `savecli.toy`.
         root: the folder below which annotations and videos lie, in any sub-folder; for "csv" the table
             itself, or a folder that holds one.
-        split: of "msrvtt": "9k" (if None) or "7k".
+        split: of "msrvtt": "9k" (if None), "7k" or "full".
         asr: file with transcripts; if None, a file below `root` named `*asr*.json` or `*vad_text*.json`.
         n_val: videos to hold out where no list does; 0 turns it off, None takes a tenth, at most 500.
         seed: of that choice.
         with_speech: whether transcripts are looked for and read.
+        parts: what is asked for. With ("test",) only the test list and the test videos have to be there, with
+            ("val",) likewise where there is an official list; anything else takes all files.
 
     Raises:
         ConfigError: where the name or the split is unknown.
@@ -53,14 +75,27 @@ def load(
         table = root if root.is_file() else _only_table(root)
         root = table.parent
     folder = Folder(root)
-    if table is not None:
-        found = own.read(folder, table)
-    elif name == "msrvtt":
-        found = msrvtt.read(folder, split)
-    else:
-        found = {"vatex": vatex, "charades": charades}[name].read(folder)
-    speech = read_speech(folder, name, asr) if with_speech else {}
-    return dataset(folder, found, name=name, split=split, speech=speech, n_val=n_val, seed=seed)
+    alone = set(parts) == {"test"} or (set(parts) == {"val"} and (name, split) in OFFICIAL_VAL)
+    found = own.read(folder, table) if table else _read(folder, name, split, parts if alone else PARTS)
+    transcripts, speech = read_speech(folder, name, asr) if with_speech else (None, {})
+    return dataset(
+        folder,
+        found,
+        name=name,
+        split=split,
+        speech=speech,
+        transcripts=transcripts,
+        n_val=n_val,
+        seed=seed,
+        parts=parts,
+        published=PUBLISHED.get((name, split)),
+    )
+
+
+def _read(folder: Folder, name: str, split: str, parts: Collection[Part]) -> Annotations:
+    if name in ("msrvtt", "toy"):
+        return msrvtt.read(folder, split or SPLITS["msrvtt"][0], parts)
+    return READERS[name](folder, parts)
 
 
 def _checked_split(name: str, split: str | None) -> str:

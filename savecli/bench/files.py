@@ -1,4 +1,4 @@
-"""A folder of a benchmark, walked once: its videos by stem, its annotations by name.
+"""A folder of a benchmark, walked once: its videos and sounds by stem, its annotations by name.
 
 Text is UTF-8 with or without a byte order mark, UTF-16 with one, else Windows-1252 or Latin-1 (noted).
 Tables are separated by commas, semicolons or tabs. Nothing is unpickled.
@@ -11,9 +11,9 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from savecli.errors import DatasetError
@@ -24,7 +24,10 @@ VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv",
 )  # fmt: skip
 SOUND_SUFFIXES = (".wav", ".mp3", ".flac", ".m4a", ".aac", ".ogg", ".opus")
-ANNOTATION_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt")
+ANNOTATION_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet")
+PICKLE_SUFFIXES = (".pkl", ".pickle")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
+MOST_NAMED = 3  # files, in a hint
 
 
 class Folder:
@@ -43,13 +46,23 @@ class Folder:
         self.root = root
         self.notes: list[str] = []
         self._videos: dict[str, Path] = {}
+        self._sounds: dict[str, list[Path]] = {}
         self._annotations: list[Path] = []
+        self._unread: list[Path] = []
+        self._doubles: set[str] = set()
         n_doubles = 0
         for path in sorted(_walk(root), key=_rank):
-            if path.suffix.lower() in VIDEO_SUFFIXES:
-                n_doubles += self._videos.setdefault(path.stem, path) is not path
-            elif path.suffix.lower() in ANNOTATION_SUFFIXES:
+            suffix = path.suffix.lower()
+            if suffix in VIDEO_SUFFIXES:
+                if self._videos.setdefault(path.stem, path) is not path:
+                    n_doubles += 1
+                    self._doubles.add(path.stem)
+            elif suffix in SOUND_SUFFIXES:
+                self._sounds.setdefault(path.stem, []).append(path)
+            elif suffix in ANNOTATION_SUFFIXES:
                 self._annotations.append(path)
+            elif suffix in PICKLE_SUFFIXES + ARCHIVE_SUFFIXES:
+                self._unread.append(path)
         self.note_count(n_doubles, "video files have the name of another one: not used")
 
     @property
@@ -63,6 +76,25 @@ class Folder:
             return path
         return self._videos.get(video_id) or self._videos.get(stem)
 
+    def sound(self, video_id: str, video: Path | None) -> Path | None:
+        """The file of sound beside the video, or the first one anywhere that bears the video's name.
+
+        Anywhere only if that is the name of one video: else nobody can say whose sound it is.
+        """
+        stem = without(PurePosixPath(video_id).name, VIDEO_SUFFIXES)
+        found = self._sounds.get(stem) or (self._sounds.get(video.stem) if video else None) or []
+        beside = [path for path in found if video and path.parent == video.parent]
+        return next(iter(beside or (found if stem not in self._doubles else [])), None)
+
+    def rename(self, name_of: Callable[[Path], str | None]) -> None:
+        """Find videos and sounds under a second name too, where `name_of` gives them one."""
+        for path in list(self._videos.values()):
+            if name := name_of(path):
+                self._videos.setdefault(name, path)
+        for path in [path for paths in self._sounds.values() for path in paths]:
+            if (name := name_of(path)) and name != path.stem:
+                self._sounds.setdefault(name, []).append(path)
+
     def named(self, *patterns: str) -> list[Path]:
         """Annotations whose names match one of these patterns; in any case, the least deep first."""
         return [
@@ -75,6 +107,27 @@ class Folder:
         if len(found) > 1:
             self.notes.append(f"{found[0]} is read, not {', '.join(str(path) for path in found[1:])}")
         return found[0] if found else None
+
+    def first(self, names: Sequence[str]) -> Path | None:
+        """The first of these annotations that is there, as `one` gives it."""
+        return next(filter(None, map(self.one, names)), None)
+
+    def lacks(self, names: Sequence[str], hint: str) -> DatasetError:
+        """The error to raise where these files are not there; its hint also names what has to be unpacked."""
+        return DatasetError(f"not below {self.root}: {', '.join(names)}", hint=hint + self.unread())
+
+    def packed(self, path: Path) -> None:
+        """Remember that videos are within this file, from which they are not taken."""
+        if path not in self._unread:
+            self._unread.append(path)
+
+    def unread(self) -> str:
+        """What to add to a hint: the archives and pickles that lie here, which are not opened."""
+        pickles = [path.name for path in self._unread if path.suffix.lower() in PICKLE_SUFFIXES]
+        archives = [path.name for path in self._unread if path.suffix.lower() not in PICKLE_SUFFIXES]
+        unpack = f"; what is in {_named(archives)} is found once it is unpacked" if archives else ""
+        refuse = f"; {_named(pickles)} is not opened: a pickle can run any program" if pickles else ""
+        return unpack + refuse
 
     def note_count(self, count: int, what: str) -> None:
         """Note that `count` of something were left out, if any was."""
@@ -124,7 +177,7 @@ class Folder:
         Raises:
             DatasetError: where a column is missing or the table breaks off.
         """
-        text = self.text(path).replace("\r\n", "\n").replace("\r", "\n")
+        text = _newlines(self.text(path))
         delimiter = max(",;\t", key=text.partition("\n")[0].count)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         try:
@@ -147,7 +200,8 @@ class Folder:
 
     def lines(self, path: Path) -> list[str]:
         """The lines of a list that say something, stripped."""
-        return [line.strip() for line in self.text(path).splitlines() if line.strip()]
+        lines = _newlines(self.text(path)).split("\n")
+        return [line.strip() for line in lines if line.strip()]
 
 
 def damaged(path: Path, problem: str) -> DatasetError:
@@ -159,6 +213,14 @@ def without(name: str, suffixes: tuple[str, ...]) -> str:
     """`name` without its suffix, if that is one of these: an id may hold dots of its own."""
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and stem and f".{suffix.lower()}" in suffixes else name
+
+
+def _named(names: Sequence[str]) -> str:
+    return plain(", ".join(names[:MOST_NAMED])) + (" ..." if len(names) > MOST_NAMED else "")
+
+
+def _newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
 from savecli.bench.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, Folder, damaged, without
-from savecli.bench.records import Clip, Dataset
+from savecli.bench.records import PARTS, Clip, Dataset, Part
 from savecli.errors import DatasetError
 from savecli.plain import plain
 
 SPEECH_PATTERNS = ("*asr*.json", "*vad_text*.json")
 MOST_HELD_OUT = 500  # about as many videos as MSR-VTT's authors set aside for validation
+NOUNS: dict[Part, str] = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,10 +59,25 @@ def dataset(
     name: str,
     split: str = "",
     speech: Mapping[str, str],
+    transcripts: Path | None,
     n_val: int | None,
     seed: int,
+    parts: Collection[Part] = PARTS,
+    published: tuple[int, int] | None = None,
 ) -> Dataset:
-    """Clips of all splits; ids listed twice go to test before val, and to val before train.
+    """Clips of the splits asked for; ids listed twice go to test before val, and to val before train.
+
+    Args:
+        folder: where files are looked up and notes are taken.
+        found: what its annotations say.
+        name: of the benchmark.
+        split: of it.
+        speech: transcripts by id.
+        transcripts: the file that they are from.
+        n_val: videos to hold out where `found` has no validation list.
+        seed: of that choice.
+        parts: the splits that the caller wants.
+        published: videos and captions of the test set that published results are of.
 
     Raises:
         DatasetError: where no clip has captions, none has a file, or nothing would stay to train on.
@@ -73,24 +89,54 @@ def dataset(
     n_doubles = len(found.val) - len(val) + len(found.train) - len(train)
     folder.note_count(n_doubles, "videos are in two splits: test goes before val, val before train")
     test_captions = {**found.captions, **found.test_captions}
-    clips = {
-        "train": _clips(folder, "training", train, found.captions, speech),
-        "val": _clips(folder, "validation", val, found.captions, speech),
+    clips: dict[Part, list[Clip]] = {
+        "train": _clips(folder, "train", train, found.captions, speech),
+        "val": _clips(folder, "val", val, found.captions, speech),
         "test": _clips(folder, "test", found.test, test_captions, speech),
     }
-    everything = [clip for some in clips.values() for clip in some]
+    if not clips["val"] and set(parts) != {"test"}:
+        clips["train"], clips["val"] = hold_out(clips["train"], n_val, seed)
+    wanted = {part: tuple(clips[part]) for part in PARTS if part in parts}
+    _check_files(folder, name, wanted)
+    if "test" in wanted and published:
+        _note_size(folder, wanted["test"], *published)
+    return Dataset(
+        name=name,
+        split=split,
+        train=wanted.get("train", ()),
+        val=wanted.get("val", ()),
+        test=wanted.get("test", ()),
+        notes=tuple(folder.notes),
+        transcripts=transcripts,
+        n_published=published and published[0],
+    )
+
+
+def _check_files(folder: Folder, name: str, wanted: Mapping[Part, Sequence[Clip]]) -> None:
+    everything = [clip for clips in wanted.values() for clip in clips]
     if not everything:
-        raise DatasetError(f"no video of {name} has a caption", hint="fetch the annotations again")
+        asked = " or ".join(NOUNS[part] for part in wanted)
+        raise DatasetError(f"no {asked} video of {name} has a caption", hint="fetch the annotations again")
     if all(clip.path is None for clip in everything):
         message = f"none of the {len(everything)} videos of {name} is below {folder.root}"
-        raise DatasetError(
-            message, hint=f"put them in any folder there, named like {everything[0].video_id}.mp4"
-        )
-    if not clips["val"]:
-        clips["train"], clips["val"] = hold_out(clips["train"], n_val, seed)
-    return Dataset(
-        name=name, split=split, notes=tuple(folder.notes), **{k: tuple(v) for k, v in clips.items()}
-    )
+        hint = f"put them in any folder there, named like {plain(everything[0].video_id)}.mp4"
+        raise DatasetError(message, hint=hint + folder.unread())
+    for part, clips in wanted.items():
+        n_missing = sum(clip.path is None for clip in clips)
+        folder.note_count(n_missing, f"of {len(clips)} {NOUNS[part]} videos have no file")
+        n_sounds = sum(clip.sound is not None for clip in clips)
+        folder.note_count(n_sounds, f"of {len(clips)} {NOUNS[part]} videos have a sound file of their own")
+
+
+def _note_size(folder: Folder, clips: Sequence[Clip], n_videos: int, n_captions: int) -> None:
+    if len(clips) != n_videos:
+        held, usual = f"{len(clips):,} videos", f"{n_videos:,}"
+    elif (n := sum(len(clip.captions) for clip in clips)) != n_captions:
+        held, usual = f"{n:,} captions", f"{n_captions:,}"
+    else:
+        return
+    # First, since whoever overlooks it compares what cannot be compared.
+    folder.notes.insert(0, f"NOT COMPARABLE with published results: this test set has {held}, not {usual}")
 
 
 def hold_out(clips: Sequence[Clip], n_val: int | None, seed: int) -> tuple[list[Clip], list[Clip]]:
@@ -116,7 +162,7 @@ def hold_out(clips: Sequence[Clip], n_val: int | None, seed: int) -> tuple[list[
     )
 
 
-def read_speech(folder: Folder, name: str, asr: Path | None) -> dict[str, str]:
+def read_speech(folder: Folder, name: str, asr: Path | None) -> tuple[Path | None, dict[str, str]]:
     """What is said in each video, by its id, out of the file that SAVE's authors give: ``[{"key", "text"}]``.
 
     A JSON object of id -> text is read too. A key loses its folder and its suffix of a sound or video.
@@ -127,13 +173,16 @@ def read_speech(folder: Folder, name: str, asr: Path | None) -> dict[str, str]:
         name: of the benchmark.
         asr: the file to read.
 
+    Returns:
+        The file, None where there is none, and what it says.
+
     Raises:
         DatasetError: where the file is missing or damaged, or where several would do.
     """
     path = asr or _find_speech(folder, name)
     if path is None:
-        folder.notes.append("no file with transcripts (such as msrvtt10k_asr_text.json): nothing is said")
-        return {}
+        folder.notes.append(f"no file with transcripts ({', '.join(SPEECH_PATTERNS)}) is there")
+        return None, {}
     held = folder.json(path)
     entries = held.items() if isinstance(held, dict) else _pairs(held, path)
     said: dict[str, str] = {}
@@ -146,7 +195,7 @@ def read_speech(folder: Folder, name: str, asr: Path | None) -> dict[str, str]:
         # As it came: SAVE's rule for short texts counts white space.
         said.setdefault(video_id, text if text and text.strip() else "")
     folder.note_count(n_doubles, f"entries of {path.name} repeat an id: the first one counts")
-    return said
+    return path, said
 
 
 def _find_speech(folder: Folder, name: str) -> Path | None:
@@ -166,7 +215,7 @@ def _pairs(held: object, path: Path) -> list[tuple[object, object]]:
 
 def _clips(
     folder: Folder,
-    which: str,
+    part: Part,
     ids: Sequence[str],
     captions: Mapping[str, Sequence[str]],
     speech: Mapping[str, str],
@@ -179,15 +228,22 @@ def _clips(
         if not kept:
             silent.append(video_id)
             continue
-        said = speech.get(video_id, speech.get(without(PurePosixPath(video_id).name, VIDEO_SUFFIXES)))
-        clips.append(Clip(video_id=video_id, path=folder.video(video_id), captions=kept, speech=said))
-    folder.note_count(n_empty, f"captions of {which} videos are empty: left out")
-    if silent:
-        folder.note_count(
-            len(silent), f"{which} videos have no caption, such as {plain(silent[0])}: left out"
+        path = folder.video(video_id)
+        clips.append(
+            Clip(
+                video_id=video_id,
+                path=path,
+                captions=kept,
+                speech=speech.get(
+                    video_id, speech.get(without(PurePosixPath(video_id).name, VIDEO_SUFFIXES))
+                ),
+                sound=folder.sound(video_id, path),
+            )
         )
-    n_missing = sum(clip.path is None for clip in clips)
-    folder.note_count(n_missing, f"of {len(clips)} {which} videos have no file")
+    folder.note_count(n_empty, f"captions of {NOUNS[part]} videos are empty: left out")
+    if silent:
+        such = f"{NOUNS[part]} videos have no caption, such as {plain(silent[0])}: left out"
+        folder.note_count(len(silent), such)
     return clips
 
 

@@ -1,9 +1,8 @@
-"""Every layout that people have, written small, and the ways in which such files come damaged."""
+"""Files as they come: encodings, damage, gaps, transcripts, one's own tables, and what is held out."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,58 +12,7 @@ from savecli.bench.datasets import Clip, load
 from savecli.bench.splits import hold_out
 from savecli.errors import ConfigError, DatasetError
 
-
-class Benchmark:
-    """A folder to put a benchmark's files into."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def text(self, name: str, text: str, encoding: str = "utf-8") -> Benchmark:
-        return self.data(name, text.encode(encoding))
-
-    def json(self, name: str, held: object) -> Benchmark:
-        return self.text(name, json.dumps(held))
-
-    def data(self, name: str, data: bytes) -> Benchmark:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return self
-
-    def videos(self, *names: str) -> Benchmark:
-        for name in names:
-            self.data(name, b"not looked into")
-        return self
-
-    def msrvtt(self, *, n: int = 6, n_test: int = 2, validate: tuple[int, ...] = ()) -> Benchmark:
-        """`n` training videos and `n_test` test videos after them, two captions each."""
-        ids = [f"video{i}" for i in range(n + n_test)]
-        split = dict.fromkeys(validate, "validate")
-        whole = {
-            "videos": [{"video_id": v, "split": split.get(i, "train")} for i, v in enumerate(ids)],
-            "sentences": [{"video_id": v, "caption": f"{k} of {v}"} for v in ids for k in ("one", "two")],
-        }
-        listed = [v for i, v in enumerate(ids[:n]) if i not in validate]
-        self.json("MSRVTT_data.json", whole)
-        self.text("MSRVTT_train.9k.csv", "video_id\n" + "".join(f"{v}\n" for v in listed))
-        rows = [f"ret{i},msr{i},{v},sentence of {v}\n" for i, v in enumerate(ids[n:])]
-        self.text("MSRVTT_JSFUSION_test.csv", "key,vid_key,video_id,sentence\n" + "".join(rows))
-        return self.videos(*(f"videos/all/{v}.mp4" for v in ids))
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Benchmark:
-    (tmp_path / "data").mkdir()
-    return Benchmark(tmp_path / "data")
-
-
-def ids(clips: tuple[Clip, ...]) -> list[str]:
-    return [clip.video_id for clip in clips]
-
-
-def noted(dataset, *words: str) -> bool:
-    return any(all(word in note for word in words) for note in dataset.notes)
+from .layouts import ids, noted
 
 
 def test_msrvtt(bench):
@@ -85,7 +33,7 @@ def test_msrvtt(bench):
         ("video6", ("sentence of video6",)),
         ("video7", ("sentence of video7",)),
     ]
-    assert found.notes == ()
+    assert [note for note in found.notes if "NOT COMPARABLE" not in note] == []
 
 
 def test_msrvtt_7k_has_a_list_of_its_own(bench):
@@ -285,87 +233,6 @@ def test_damaged_transcripts_are_named(bench, held):
     bench.msrvtt().text("msrvtt_asr.json", held)
     with pytest.raises(DatasetError, match=r"msrvtt_asr.json"):
         load("msrvtt", bench.root)
-
-
-# VATEX
-
-CLIPS = ("-aB.c_000001_000011", "-Ab.c_000001_000011", "xyz_000002_000012")
-
-
-def test_vatex_by_lists(bench):
-    for name, clip in zip(("train", "val", "test"), CLIPS, strict=True):
-        bench.text(f"{name}_list.txt", f"\r\n{clip}.mp4\r\n{clip}\r\n")
-    bench.json("ref_captions.json", {clip: [f"{k} {clip}" for k in "ab"] for clip in CLIPS})
-    bench.videos(*(f"v/{clip}.mp4" for clip in CLIPS)).json(
-        "asr.json", [{"key": f"{CLIPS[0]}.wav", "text": "hi"}]
-    )
-    found = load("vatex", bench.root)
-    assert [ids(some) for some in (found.train, found.val, found.test)] == [[clip] for clip in CLIPS]
-    assert found.train[0].captions == (f"a {CLIPS[0]}", f"b {CLIPS[0]}")
-    assert found.train[0].path == bench.root / f"v/{CLIPS[0]}.mp4"
-    assert (found.train[0].speech, found.test[0].speech) == ("hi", None)
-
-
-def official(*clips: str) -> list[dict[str, object]]:
-    return [{"videoID": clip, "enCap": [f"of {clip}"], "chCap": ["-"]} for clip in clips]
-
-
-def test_vatex_by_the_official_files(bench):
-    names = ("vatex_training_v1.0.json", "vatex_validation_v1.0.json", "vatex_public_test_english_v1.1.json")
-    for name, clip in zip(names, CLIPS, strict=True):
-        bench.json(name, official(clip))
-    bench.json("vatex_private_test_without_annotations.json", ["q"]).videos(
-        *(f"{clip}.mkv" for clip in CLIPS)
-    )
-    found = load("vatex", bench.root)
-    assert [ids(some) for some in (found.train, found.val, found.test)] == [[clip] for clip in CLIPS]
-    assert noted(found, "not 1,500")
-    # The lists of papers cut the validation videos in two.
-    bench.json("vatex_validation_v1.0.json", official(*CLIPS[1:]))
-    for name, clip in zip(("train", "val", "test"), CLIPS, strict=True):
-        bench.text(f"{name}_list.txt", clip)
-    assert ids(load("vatex", bench.root).test) == [CLIPS[2]]
-
-
-def test_vatex_in_parts_names_what_is_missing(bench):
-    bench.json("vatex_training_v1.0.json", official(CLIPS[0]))
-    with pytest.raises(DatasetError, match=r"train_list.txt.*vatex_training_v1.0.json alone"):
-        load("vatex", bench.root)
-    bench.json("ref_captions.json", {}).text("train_list.txt", "a")
-    with pytest.raises(DatasetError, match=r": val_list.txt, test_list.txt$"):
-        load("vatex", bench.root)
-
-
-@pytest.mark.parametrize(
-    "held", ["3", '{"a": "text"}', '{"a": [1]}', '[{"videoID": "a"}]', '[{"videoID": [], "enCap": []}]']
-)
-def test_damaged_vatex_captions_are_named(bench, held):
-    for name in ("train", "val", "test"):
-        bench.text(f"{name}_list.txt", name)
-    bench.text("ref_captions.json", held)
-    with pytest.raises(DatasetError, match=r"ref_captions.json"):
-        load("vatex", bench.root)
-
-
-# Charades
-
-
-def test_charades(bench):
-    bench.text(
-        "Charades/Charades_v1_train.csv",
-        'id,subject,script\nAAAAA,x,"Sits, stands.\nWalks."\nAAAAA,y,again\nBBBBB,z,\n',
-    )
-    bench.text("Charades/Charades_v1_test.csv", "id,script\nCCCCC,Runs.\n").videos(
-        "Charades_v1_480/CCCCC.mp4"
-    )
-    found = load("charades", bench.root)
-    assert [(clip.video_id, clip.captions) for clip in found.train] == [("AAAAA", ("Sits, stands.\nWalks.",))]
-    assert [clip.path for clip in found.train + found.test] == [
-        None,
-        bench.root / "Charades_v1_480/CCCCC.mp4",
-    ]
-    assert noted(found, "1 ids of Charades_v1_train.csv")
-    assert noted(found, "1 training videos have no caption", "BBBBB")
 
 
 # One's own
