@@ -1,7 +1,7 @@
 """Numbers from papers, text to video, to stand beside a report; and what keeps them from being compared.
 
 All are quoted in this project's issue 5, which is where they were taken from. SumR is R@1 + R@5 + R@10 of
-text to video, as the SAVE paper has it. Two rows of one model differ where two papers give it different numbers.
+text to video, as the SAVE paper has it. Two rows of one model differ where two papers give different numbers.
 
 The quotation does not say which test set "MSRVTT-7k" has. Its numbers are some 45 points below those of 1k-A
 for the same model, too far for a training list of 7,010 videos instead of 9,000: we take them to be of the
