@@ -30,6 +30,7 @@ from savecli.model.fbank import N_ROWS, log_mel
 VERSION = 1
 """Of what is kept; another number makes everything anew."""
 T = TypeVar("T")
+Arrays = dict[str, NDArray[Any]]
 FULL_SCALE = 32768
 """SAVE heard 16-bit files; what lies between their levels was never there."""
 
@@ -47,6 +48,69 @@ class Prepared:
     fbank: NDArray[np.float32] | None
 
 
+class Kept:
+    """Arrays on disk by a key, in one file each, which is whole or not there.
+
+    Threads, processes and machines may share the folder. Losing it costs time alone.
+
+    Args:
+        folder: made when first needed.
+        needs_mb: of disk for a video, for whoever has to find room for it.
+
+    Raises:
+        SaveError: while storing, a folder that cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, needs_mb: float) -> None:
+        self._folder = folder
+        self._needs_mb = needs_mb
+
+    def load(self, key: str, *, needs: Sequence[str]) -> Arrays | None:
+        """What was stored; None if nothing was, or if that is damaged or lacks one of the names `needs`."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        place = self._place(key)
+        try:
+            arrays: Arrays = load_file(place)
+        except SafetensorError:
+            arrays = {}
+        except OSError:
+            return None
+        if all(name in arrays for name in needs):
+            return arrays
+        with suppress(OSError):  # another thread may have been first
+            place.unlink()  # ours, and damaged: the next run makes it again
+        return None
+
+    def has(self, key: str) -> bool:
+        """Whether something was stored."""
+        return self._place(key).is_file()
+
+    def store(self, key: str, arrays: Arrays) -> None:
+        """Keeps these arrays, in place of what may be there."""
+        from safetensors.numpy import save
+
+        place = self._place(key)
+        # A name of its own: two ids may be one file, and several processes one benchmark.
+        partial = place.with_name(f"{place.name}.{uuid4().hex}.part")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(save(arrays))
+            partial.replace(place)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink()
+            raise SaveError(
+                f"cannot keep what was decoded in {self._folder}: {error.strerror}",
+                hint=f"about {self._needs_mb:g} MB a video are needed; --cache names another folder",
+            ) from error
+
+    def _place(self, key: str) -> Path:
+        name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return self._folder / name[:2] / f"{name}.safetensors"
+
+
 class Shelf:
     """Prepared videos on disk, by the file's path, size and time, and by what the model wants to be fed.
 
@@ -60,31 +124,23 @@ class Shelf:
     """
 
     def __init__(self, folder: Path, spec: MediaSpec, sounds: Mapping[Path, Path] | None = None) -> None:
-        self._folder = folder
+        self._kept = Kept(folder, needs_mb=2.5)
         self._spec = spec
         self._sounds = sounds or {}
         self._wants = json.dumps([VERSION, asdict(spec)], sort_keys=True)
 
     def load(self, path: Path) -> Prepared | None:
         """What is kept of this file as it is now; None if nothing is, if that is damaged, or it is gone."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         try:
-            place = self._place(path)
-            tensors = load_file(place)
-            return Prepared(frames=tensors["frames"], fbank=tensors.get("fbank"))
-        except (SafetensorError, KeyError):
-            with suppress(OSError):  # another thread may have been first
-                place.unlink()  # ours, and damaged: the next run decodes again
+            kept = self._kept.load(self._key(path), needs=("frames",))
         except OSError:
-            pass
-        return None
+            return None
+        return None if kept is None else Prepared(frames=kept["frames"], fbank=kept.get("fbank"))
 
     def has(self, path: Path) -> bool:
         """Whether something is kept of this file as it is now; False also where the file is gone."""
         try:
-            return self._place(path).is_file()
+            return self._kept.has(self._key(path))
         except OSError:
             return False
 
@@ -101,31 +157,13 @@ class Shelf:
         return kept
 
     def _store(self, path: Path, prepared: Prepared) -> None:
-        from safetensors.numpy import save
+        fbank = {} if prepared.fbank is None else {"fbank": prepared.fbank}
+        self._kept.store(self._key(path), {"frames": prepared.frames, **fbank})
 
-        tensors: dict[str, NDArray[Any]] = {"frames": prepared.frames}
-        tensors |= {} if prepared.fbank is None else {"fbank": prepared.fbank}
-        place = self._place(path)
-        # A name of its own: threads, processes and machines may share the folder, and two ids one file.
-        partial = place.with_name(f"{place.name}.{uuid4().hex}.part")
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(save(tensors))
-            partial.replace(place)
-        except OSError as error:
-            with suppress(OSError):
-                partial.unlink()
-            raise SaveError(
-                f"cannot keep what was decoded in {self._folder}: {error.strerror}",
-                hint="about 2.5 MB a video are needed; --cache names another folder",
-            ) from error
-
-    def _place(self, path: Path) -> Path:
+    def _key(self, path: Path) -> str:
         sound = self._sounds.get(path)
         files = "".join(f"{_as_it_is(file)}\0" for file in (path, sound) if file is not None)
-        seen = f"{files}{self._wants}"
-        name = hashlib.sha256(seen.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        return self._folder / name[:2] / f"{name}.safetensors"
+        return f"{files}{self._wants}"
 
 
 def _as_it_is(file: Path) -> str:

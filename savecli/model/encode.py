@@ -154,14 +154,15 @@ class MiniEncoder:
         """What an Ask comes to: one query for each text in it, asked of the modalities that it aims at."""
         given = [(getattr(ask, name), terms) for name, terms in AIMS.items() if getattr(ask, name)]
         rows = self._text.encode([text for text, _ in given])
-        return [
-            Query(
-                text=text,
-                rows={term: self._aim(row, term) for term in terms},
-                words=self._lexicon.weigh(text) if "said" in terms else {},
-            )
-            for (text, terms), row in zip(given, rows, strict=True)
-        ]
+        return [self.query(text, row, terms) for (text, terms), row in zip(given, rows, strict=True)]
+
+    def query(self, text: str, row: Rows, terms: Sequence[Term] = AIMS["text"]) -> Query:
+        """A text, of which `read` made this (D,) row, as a query of these modalities."""
+        return Query(
+            text=text,
+            rows={term: self._aim(row, term) for term in terms},
+            words=self._lexicon.weigh(text) if "said" in terms else {},
+        )
 
     def hear(self, waveform: Rows) -> Sound:
         """(S,) float32 mono at the spec's rate -> a row for each window of a segment's sound, and tokens."""

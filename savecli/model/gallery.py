@@ -1,8 +1,12 @@
-"""A set of encoded videos, and the score of every text with every one of them."""
+"""A set of encoded videos, and the score of every text with every one of them.
+
+With `beside`, the fusion is taken apart (late fusion): frames, sound and speech each have a score of their
+own, and the mean of those that there are is the score.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,11 +26,17 @@ TEXTS_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Gallery:
-    """Videos: (V, F, D) unit frames, (V, D) unit pooled rows, (V, F) bool mask."""
+    """Videos: (V, F, D) unit frames, (V, D) unit pooled rows, (V, F) bool mask.
+
+    Attributes:
+        beside: (V, K, D) unit rows that count like all frames together, zero where there is none; None for
+            frames that are fused.
+    """
 
     local: Tensor
     pooled: Tensor
     mask: Tensor
+    beside: Tensor | None = None
 
 
 def encode_gallery(network: Save, batches: Iterable[Inputs]) -> Gallery:
@@ -51,19 +61,30 @@ def score_texts(
         texts: captions or queries.
         short_rule: whether texts under 5 characters are read as nothing, see `inputs.tokenise`.
     """
-    rows = []
     with torch.inference_mode():
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            ids = tokenise(texts[start : start + TEXTS_AT_ONCE], network.dims.n_words, short_rule=short_rule)
-            unit = normalize(network.encode_caption(ids.to(network.device)).float(), dim=-1)
-            score, _, _ = similarity(
-                unit,
-                gallery.local,
-                gallery.pooled,
-                gallery.mask,
-                network.logit_scale.exp(),
-                network.dims.temperature,
-            )
-            rows.append(score.cpu().numpy())
-    scores: NDArray[np.float32] = np.concatenate(rows)
+        rows = (encode_texts(network, some, short_rule=short_rule) for some in _blocks(texts))
+        scores: NDArray[np.float32] = np.concatenate([score_rows(network, gallery, row) for row in rows])
     return scores
+
+
+def encode_texts(network: Save, texts: Sequence[str], *, short_rule: bool) -> Tensor:
+    """(N, D) unit rows, see `score_texts`."""
+    ids = tokenise(texts, network.dims.n_words, short_rule=short_rule)
+    return normalize(network.encode_caption(ids.to(network.device)).float(), dim=-1)
+
+
+def score_rows(network: Save, gallery: Gallery, rows: Tensor) -> NDArray[np.float32]:
+    """(N, D) unit rows of texts -> (N, V) scores."""
+    scale = network.logit_scale.exp()
+    score, _, _ = similarity(
+        rows, gallery.local, gallery.pooled, gallery.mask, scale, network.dims.temperature
+    )
+    if gallery.beside is not None:
+        apart = scale * torch.einsum("nd,vkd->nv", rows, gallery.beside)
+        score = (score + apart) / (1 + gallery.beside.any(dim=-1).sum(dim=-1))
+    result: NDArray[np.float32] = score.cpu().numpy()
+    return result
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE))
