@@ -210,11 +210,11 @@ class MiniEncoder:
         fusion = self._card["fusion"]
         return rows, states[-1][: fusion["n_words"]] * np.float32(fusion["speech_scale"])
 
-    def fuse(self, perceived: Perceived) -> Embedding:
-        """What the store keeps of a segment."""
+    def fuse(self, perceived: Perceived, *, apart: bool = False) -> Embedding:
+        """What the store keeps of a segment; with `apart` it has no fused row."""
         frames = perceived.frames
         fused = parts = self._nothing()
-        if len(frames):
+        if len(frames) and not apart:
             fused, parts = self._load().fuse(frames, perceived.tokens, perceived.states)
         return Embedding(
             seen=unit(frames.mean(axis=0, keepdims=True)) if len(frames) else frames,

@@ -140,6 +140,15 @@ class SaveEncoder:
                 some = torch.from_numpy(rows[start : start + TEXTS_AT_ONCE]).to(self.device)
                 yield score_rows(self._network, gallery, some)
 
+    def indexed(self, gallery: Gallery) -> tuple[Rows, NDArray[np.int64]]:
+        """(R, D) all unit rows of a gallery, and (R,) the video that each is of."""
+        beside = () if gallery.beside is None else (gallery.beside,)
+        rows = torch.cat([gallery.local, gallery.pooled.unsqueeze(1), *beside], dim=1)
+        there = torch.cat([gallery.mask, torch.ones_like(gallery.mask[:, :1])], dim=1)
+        there = torch.cat([there, *(b.any(dim=-1) for b in beside)], dim=1)
+        owners = torch.arange(len(rows), device=self.device).unsqueeze(1).expand(there.shape)
+        return rows[there].cpu().numpy(), owners[there].cpu().numpy()
+
     def _fused(self, videos: Sequence[Branches], blank: Branches) -> tuple[Features, Masks]:
         n_frames = self.dims.n_frames
         empty = np.repeat(blank.visual, n_frames, axis=0)
