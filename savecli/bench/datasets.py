@@ -18,7 +18,6 @@ SPLITS = {  # the first one unless told
     "vatex": (),
     "charades": (),
     "lsmdc": (),
-    "toy": (),
     "csv": (),
 }
 NAMES = tuple(SPLITS)
@@ -32,6 +31,7 @@ PUBLISHED = {
     ("lsmdc", ""): (1000, 1000),
 }
 READERS = {"vatex": vatex.read, "charades": charades.read, "lsmdc": lsmdc.read}
+TOY = "toy_queries.csv"  # lies in the made-up benchmark of `savecli.toy`, of which nothing is published
 OFFICIAL_VAL = (("msrvtt", "full"), ("vatex", ""), ("lsmdc", ""))  # have a validation list of their own
 
 
@@ -53,7 +53,7 @@ def load(
     `n_val` videos out of the training list, chosen by a hash of seed and id, and no longer trained on.
 
     Args:
-        name: one of NAMES; "toy" is the made-up benchmark of `savecli.toy`.
+        name: one of NAMES; "msrvtt" for the made-up benchmark too.
         root: the folder below which annotations and videos lie, in any sub-folder; for "csv" the table
             itself, or a folder that holds one.
         split: of "msrvtt": "9k" (if None), "7k" or "full".
@@ -70,13 +70,7 @@ def load(
             how to lay them out) or damaged, or where no video has a file.
     """
     split = _checked_split(name, split)
-    table = None
-    if name == "csv":
-        table = root if root.is_file() else _only_table(root)
-        root = table.parent
-    folder = Folder(root)
-    alone = set(parts) == {"test"} or (set(parts) == {"val"} and (name, split) in OFFICIAL_VAL)
-    found = own.read(folder, table) if table else _read(folder, name, split, parts if alone else PARTS)
+    folder, found = _read(name, root, split, parts)
     transcripts, speech = read_speech(folder, name, asr) if with_speech else (None, {})
     return dataset(
         folder,
@@ -88,14 +82,21 @@ def load(
         n_val=n_val,
         seed=seed,
         parts=parts,
-        published=PUBLISHED.get((name, split)),
+        published=None if folder.named(TOY) else PUBLISHED.get((name, split)),
     )
 
 
-def _read(folder: Folder, name: str, split: str, parts: Collection[Part]) -> Annotations:
-    if name in ("msrvtt", "toy"):
-        return msrvtt.read(folder, split or SPLITS["msrvtt"][0], parts)
-    return READERS[name](folder, parts)
+def _read(name: str, root: Path, split: str, parts: Collection[Part]) -> tuple[Folder, Annotations]:
+    if name == "csv":
+        table = root if root.is_file() else _only_table(root)
+        folder = Folder(table.parent)
+        return folder, own.read(folder, table)
+    folder = Folder(root)
+    alone = set(parts) == {"test"} or (set(parts) == {"val"} and (name, split) in OFFICIAL_VAL)
+    needed = parts if alone else PARTS
+    if name == "msrvtt":
+        return folder, msrvtt.read(folder, split, needed)
+    return folder, READERS[name](folder, needed)
 
 
 def _checked_split(name: str, split: str | None) -> str:

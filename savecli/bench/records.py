@@ -34,7 +34,7 @@ class Dataset:
     """A benchmark as it lies on this disk; no video is in two of its splits.
 
     Attributes:
-        name: "msrvtt", "vatex", "charades", "lsmdc", "toy" or "csv".
+        name: "msrvtt", "vatex", "charades", "lsmdc" or "csv".
         split: "9k", "7k" or "full" for msrvtt, "" elsewhere.
         train, val, test: each in the order of its list; empty where it was not asked for.
         notes: what was left out or repaired, for a person to read.

@@ -119,7 +119,8 @@ def _check_files(folder: Folder, name: str, wanted: Mapping[Part, Sequence[Clip]
         raise DatasetError(f"no {asked} video of {name} has a caption", hint="fetch the annotations again")
     if all(clip.path is None for clip in everything):
         message = f"none of the {len(everything)} videos of {name} is below {folder.root}"
-        hint = f"put them in any folder there, named like {plain(everything[0].video_id)}.mp4"
+        such = plain(without(everything[0].video_id, VIDEO_SUFFIXES))
+        hint = f"put them in any folder there, named like {such}.mp4"
         raise DatasetError(message, hint=hint + folder.unread())
     for part, clips in wanted.items():
         n_missing = sum(clip.path is None for clip in clips)

@@ -176,6 +176,8 @@ def test_linked_folders_are_followed_but_not_in_circles(bench, tmp_path):
         b'{"videos": {}, "sentences": [{"video_id": "video0", "caption": 3}]}',
         b'{"videos": [1], "sentences": []}',
         b'{"videos": [{"video_id": []}], "sentences": []}',
+        b'{"videos": [], "sentences": [{"video_id": [], "caption": "x"}]}',
+        b'{"annotations": [{"video_id": "video0", "caption": "x"}]}',
         b"[" * 100_000,
         b"\x80\x02}q\x00.",
         b"",

@@ -98,6 +98,11 @@ def test_a_table_that_is_none_is_named(bench):
         load("lsmdc", bench.root, parts=("test",))
 
 
+def test_lines_may_end_as_on_an_old_mac(bench):
+    bench.lsmdc().text(TEST, "\r".join(lsmdc_row(clip, "Sits.") for clip in CLIPS))
+    assert ids(load("lsmdc", bench.root, parts=("test",)).test) == list(CLIPS)
+
+
 def test_text_in_windows_1252(bench):
     bench.lsmdc().text(TEST, lsmdc_row(CLIPS[3], "“Café” …"), "cp1252")
     found = load("lsmdc", bench.root, parts=("test",))
@@ -121,8 +126,14 @@ def test_a_clip_is_found_by_its_id_within_a_name(bench, name):
 
 
 def test_the_exact_name_goes_before_a_longer_one(bench):
-    bench.lsmdc().videos(f"a_{CLIPS[3]}.avi", f"{CLIPS[3]}_small.mp4")
+    bench.lsmdc().videos(f"a_{CLIPS[3]}.avi", f"{CLIPS[3]}_small.mp4", f"x/y/z/{CLIPS[3]}_large.avi")
     assert load("lsmdc", bench.root, parts=("test",)).test[0].path.name == f"{CLIPS[3]}.avi"
+
+
+def test_a_sound_is_found_by_its_id_too(bench):
+    bench.lsmdc().videos(f"wav/lsmdc_{CLIPS[3]}.wav")
+    found = load("lsmdc", bench.root, parts=("test",))
+    assert found.test[0].sound == bench.root / f"wav/lsmdc_{CLIPS[3]}.wav"
 
 
 @given(st.text("AB_9.-", min_size=1, max_size=12), st.integers(0, 9999), st.integers(0, 86_399_999))

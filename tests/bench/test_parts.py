@@ -99,6 +99,11 @@ def test_ones_own_table_needs_no_splits(bench):
     bench.text("own.csv", "\ufeffvideo;caption\r\na.mp4;one\r\nb;two\r\n").videos("a.mp4", "b.mkv")
     found = load("csv", bench.root / "own.csv", parts=("test",))
     assert (ids(found.test), found.train, found.n_published) == (["a.mp4", "b"], (), None)
+    bench.without("*.m*")
+    with pytest.raises(DatasetError, match="none of the 2 videos") as caught:
+        load("csv", bench.root)
+    assert "named like a.mp4" in caught.value.hint
+    assert "a.mp4.mp4" not in caught.value.hint
 
 
 def test_transcripts_are_named(bench):
