@@ -21,7 +21,7 @@ from savecli import config
 from savecli.datatypes import Ask
 from savecli.model.encode import MiniEncoder
 from savecli.model.mini import load_fusion
-from savecli.model.score import TERMS, Candidates, Query, Score
+from savecli.model.score import TERMS, Candidates, Query, Score, Term
 from scripts.train_mini.__main__ import train
 from scripts.train_mini.compose import KINDS, Material
 from scripts.train_mini.fuse import SIZES, fuse, pass_through
@@ -133,15 +133,15 @@ def videos(material: Material, encoder: MiniEncoder) -> dict[str, object]:
     rng = np.random.default_rng(SEED)
     made = material.draw("test", N_VIDEOS, rng)
     network = load_fusion(encoder.home, encoder.dim, SIZES)
-    systems: dict[str, tuple[Score, Candidates]] = {}
+    systems: dict[str, Candidates] = {}
     rule = encoder.score
     whole = material.candidates(made, *fuse(network, material, made))
     untrained = material.candidates(made, *fuse(pass_through(encoder.dim), material, made))
     deaf, mute = made.without(sound=True), made.without(speech=True)
-    systems["save-mini"] = (rule, whole)
-    systems["no audio"] = (rule, material.candidates(deaf, *fuse(network, material, deaf)))
-    systems["no speech"] = (rule, material.candidates(mute, *fuse(network, material, mute)))
-    systems["untrained fusion"] = (rule, untrained)
+    systems["save-mini"] = whole
+    systems["no audio"] = material.candidates(deaf, *fuse(network, material, deaf))
+    systems["no speech"] = material.candidates(mute, *fuse(network, material, mute))
+    systems["untrained fusion"] = untrained
     scored = {
         name: {}
         for name in (*systems, "fused row alone", "late fusion, maximum", "late fusion, sum", *SINGLE)
@@ -149,16 +149,15 @@ def videos(material: Material, encoder: MiniEncoder) -> dict[str, object]:
     for kind in KINDS:
         right = material.answers(made, kind)
         asked = queries(encoder, material.queries(made, kind))
-        for name, (score, candidates) in systems.items():
-            scored[name][kind] = first_right([score.evidence(q, candidates).total for q in asked], right)
-        cosines = [rule.cosines(q, whole)[0] for q in asked]
-        terms = {term: [c[term] for c in cosines] for term in TERMS}
-        three = [np.stack([c[t] for t in TERMS[:3]]) for c in cosines]
-        scored["fused row alone"][kind] = first_right(terms["fused"], right)
-        scored["late fusion, maximum"][kind] = first_right([t.max(axis=0) for t in three], right)
-        scored["late fusion, sum"][kind] = first_right([t.sum(axis=0) for t in three], right)
+        for name, candidates in systems.items():
+            scored[name][kind] = first_right(list(rule.totals(asked, candidates)), right)
+        terms = rule.cosines(rows_of(asked), whole)
+        three = np.stack([terms[t] for t in TERMS[:3]])
+        scored["fused row alone"][kind] = first_right(list(terms["fused"]), right)
+        scored["late fusion, maximum"][kind] = first_right(list(three.max(axis=0)), right)
+        scored["late fusion, sum"][kind] = first_right(list(three.sum(axis=0)), right)
         for name, term in SINGLE.items():
-            scored[name][kind] = first_right(terms[term], right)
+            scored[name][kind] = first_right(list(terms[term]), right)
     print(f"### Made-up videos: R@1 in a gallery of {N_VIDEOS}\n")
     rows = [
         (name, *(f"{np.mean(hits):.2f}" for hits in by_kind.values())) for name, by_kind in scored.items()
@@ -181,27 +180,27 @@ def thresholds(material: Material, encoder: MiniEncoder, rng: np.random.Generato
     network = load_fusion(encoder.home, encoder.dim, SIZES)
     rule, lines, overall = encoder.score, [], []
     for size, repeats in ((10, 12), (50, 4), (N_VIDEOS, 1)):
-        alarms, kept, hubs, n_wrong = [], [], np.zeros(size), 0
+        alarms, kept, hubs = [], [], np.zeros(size)
         for _ in range(repeats):
             made = material.draw("test", size, rng, absent=0.35, mixed=0.7, known=0.5)
             strangers = material.draw("test", 40, rng)
             library = fuse(network, material, made)
             candidates = material.candidates(made, *library)
-            usual = material.candidates(made, *library, frames=False)
+            pooled = material.candidates(made, *library, frames=False)
             for kind in KINDS:
                 right = material.answers(made, kind)
-                for i, query in enumerate(queries(encoder, material.queries(made, kind))):
-                    chance = _chance(rule, query, candidates, usual)
+                asked = queries(encoder, material.queries(made, kind))
+                for i, chance in enumerate(_chances(rule, asked, candidates, pooled)):
                     first = int(chance.argmax())
                     if right[i].any() and right[i][first]:
                         kept.append(chance[first] >= rule.threshold)
                     elif right[i].any():
                         hubs[first] += 1
-                        n_wrong += 1
                 answered = material.answers(strangers, kind, made)
-                for i, query in enumerate(queries(encoder, material.queries(strangers, kind))):
+                asked = queries(encoder, material.queries(strangers, kind))
+                for i, chance in enumerate(_chances(rule, asked, candidates, pooled)):
                     if not answered[i].any():
-                        alarms.append(_chance(rule, query, candidates, usual).max() >= rule.threshold)
+                        alarms.append(chance.max() >= rule.threshold)
         lines.append((size, interval(kept), interval(alarms), f"{hubs.max() / (size * len(KINDS)):.3f}"))
         overall = [float(np.mean(kept)), float(np.mean(alarms))]
     print("### The threshold, in libraries where a third lacks sound or speech\n")
@@ -216,9 +215,18 @@ def thresholds(material: Material, encoder: MiniEncoder, rng: np.random.Generato
     return {"kept": overall[0], "alarms": overall[1]}
 
 
-def _chance(rule: Score, query: Query, candidates: Candidates, usual: Candidates) -> np.ndarray:
-    background = rule.background(query.aim, rule.evidence(query, usual).total, candidates.n)
-    return rule.chance(query.aim, rule.evidence(query, candidates).total, background)
+def _chances(rule: Score, asked: list[Query], candidates: Candidates, pooled: Candidates) -> np.ndarray:
+    """(Q, n); `pooled` are the candidates as a library's background is judged."""
+    usual = rule.totals(asked, pooled)
+    pairs = zip(asked, rule.totals(asked, candidates), usual, strict=True)
+    return np.stack(
+        [rule.chance(q.aim, found, rule.background(q.aim, u, candidates.n)) for q, found, u in pairs]
+    )
+
+
+def rows_of(asked: list[Query]) -> dict[Term, np.ndarray]:
+    """(Q, D) by term."""
+    return {term: np.stack([query.rows[term] for query in asked]) for term in TERMS}
 
 
 def queries(encoder: MiniEncoder, texts: list[str]) -> list[Query]:

@@ -156,7 +156,12 @@ def ranked(query: str, store: Store, encoder: pipeline.MiniEncoder) -> dict[str,
     ids, _ = store.sample(10**9)
     candidates = gather(store, ids, store.utterances(ids))
     (read,) = encoder.queries(Ask(text=query))
-    cosines, _ = encoder.score.cosines(read, candidates)
+    cosines = {
+        term: values[0]
+        for term, values in encoder.score.cosines(
+            {term: row[None] for term, row in read.rows.items()}, candidates
+        ).items()
+    }
     there = [np.where(np.isfinite(cosines[t]), cosines[t], 0) for t in ("seen", "heard", "said")]
     values = {
         "save-mini": encoder.score.evidence(read, candidates).total,

@@ -165,9 +165,8 @@ def _answer(
     background = rule.background(query.aim, rule.evidence(query, library).total, n_segments)
     found = rule.evidence(query, candidates)
     # Where nothing speaks for it at all, the score is nothing too: it must be the sum of its reasons.
-    shares = found.by_modality / np.where(found.total > 0, found.total, 1)[:, None]
     return _Answer(
-        why=rule.chance(query.aim, found.total, background)[:, None] * shares,
+        why=rule.chance(query.aim, found.total, background)[:, None] * found.shares,
         evidence=np.maximum(0, found.total - background.median),
         best=found.best,
     )

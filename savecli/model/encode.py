@@ -110,7 +110,6 @@ class MiniEncoder:
     def _open(self) -> None:
         self._card = json.loads((self.home / "model.json").read_text("utf-8"))
         self.spec = MediaSpec(**self._card["media"])
-        self.score = Score.from_json(self._card["score"])
         self.dim: int = self._card["dim"]
         self._frozen: dict[str, str] = self._card["frozen"]
         text = locate(self._frozen["text"], self._model_dir)
@@ -120,6 +119,9 @@ class MiniEncoder:
         self._seen = Bank(concepts, seen["mean"], self._card["seen"]["share"])
         self._heard = Bank(heard["concepts"].astype(np.float32), heard["mean"], self._card["heard"]["share"])
         self._lexicon = Lexicon(**json.loads((self.home / "words.json").read_text("utf-8")))
+        cohort = map_safetensors(self.home / "cohort.safetensors")["rows"].astype(np.float32)
+        aimed = {term: self._aim(cohort, term) for term in AIMS["text"]}
+        self.score = Score.from_json(self._card["score"], aimed)
         self.identity: Mapping[str, str] = {
             "model": self.name,
             "weights": self._digest(),

@@ -6,6 +6,10 @@ into evidence, and the evidence adds up: a sum where several modalities meet the
 where one does, because a cosine below its step counts for little. Steps and weights were learned on
 videos that no part of the model had seen (weights/save-mini/CARD.md).
 
+Some segments fit every query a little: long talk, busy pictures. So what a cohort of other queries finds in a
+segment, on average, is taken off what this one finds there, as speaker verification does with its scores
+(Auckenthaler et al. 2000, test normalisation) and QB-Norm with those of videos (Bogolin et al. 2022).
+
 The fused row is a sum of what each modality put into it (`Embedding.parts`), so its evidence is shared out
 among them, and the contributions of seen, heard and said add up to the score exactly.
 
@@ -13,11 +17,12 @@ Evidence becomes a chance by comparison with the library itself: a query that fi
 spreads wide over the library, and the best of many segments is high by luck. So a threshold means the
 same in a library of ten clips and of ten thousand.
 
-Shapes: n segments, R rows, D embedding. numpy only: a search imports no torch.
+Shapes: n segments, R rows, D embedding, Q queries. numpy only: a search imports no torch.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -36,6 +41,7 @@ TERMS: tuple[Term, ...] = ("seen", "heard", "said", "fused")
 CALIBRATED: tuple[Aim, ...] = ("any", "seen", "heard", "said")
 MODALITIES: tuple[Term, ...] = ("seen", "heard", "said")
 ABSENT = -np.inf
+QUERIES_AT_ONCE = 64  # of a block, so that what is held beside the result stays small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,19 +103,31 @@ class Evidence:
     """For a query and n segments.
 
     Attributes:
-        by_modality: (n, 3) what seen, heard and said speak for each segment; not negative.
+        by_modality: (n, 3) what seen, heard and said speak for each segment, beyond `usual`.
+        usual: (n, 3) what they speak for it when the cohort asks; not negative, nor is the sum of both.
         best: by kind ("frames", "heard", "said"), (n,) the place in its segment of the row that speaks most;
             -1 for none.
     """
 
     by_modality: Values
+    usual: Values
     best: Mapping[str, NDArray[np.int64]]
 
     @property
     def total(self) -> Values:
-        """(n,), what a ranking goes by."""
+        """(n,), what a ranking goes by; negative where usually more is found."""
         total: Values = self.by_modality.sum(axis=1)
         return total
+
+    @property
+    def shares(self) -> Values:
+        """(n, 3), each modality's share of what speaks for a segment; rows of zeros where nothing does."""
+        beyond = self.by_modality.clip(0)
+        # What is found everywhere is a poor reason, but the only one where nothing goes beyond it.
+        found = np.where(beyond.any(axis=1, keepdims=True), beyond, self.by_modality + self.usual)
+        total = found.sum(axis=1, keepdims=True)
+        shares: Values = np.divide(found, total, out=np.zeros_like(found), where=total > 0)
+        return shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +181,7 @@ class Score:
         sharpness: of the soft maximum over frames; larger is nearer to the maximum.
         calibrations: one for each of CALIBRATED.
         threshold: below this score a person is better told that nothing matches.
+        cohort: (Q, D) rows of other queries, for each term; empty for none.
     """
 
     steps: Mapping[Term, Step]
@@ -170,10 +189,11 @@ class Score:
     sharpness: float
     calibrations: Mapping[Aim, Calibration]
     threshold: float
+    cohort: Mapping[Term, Rows] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Self:
-        """What `model.json` has under "score".
+    def from_json(cls, record: Mapping[str, Any], cohort: Mapping[Term, Rows]) -> Self:
+        """What `model.json` has under "score", and the cohort.
 
         Raises:
             TypeError, KeyError: where something is missing or unknown.
@@ -181,55 +201,91 @@ class Score:
         steps: dict[Term, Step] = {term: Step(**record["steps"][term]) for term in TERMS}
         rest = {name: record[name] for name in ("words", "sharpness", "threshold")}
         calibrations = {aim: Calibration(**record["calibrations"][aim]) for aim in CALIBRATED}
-        return cls(steps=steps, calibrations=calibrations, **rest)
+        return cls(steps=steps, calibrations=calibrations, cohort=cohort, **rest)
 
-    def evidence(self, query: Query, candidates: Candidates) -> Evidence:
-        """What speaks for each candidate."""
-        cosines, best = self.cosines(query, candidates)
-        found = {term: self.steps[term](values) for term, values in cosines.items()}
-        by_modality = np.zeros((candidates.n, len(MODALITIES)))
-        for column, modality in enumerate(MODALITIES):
-            if modality in found:
-                by_modality[:, column] = found[modality]
-        if "fused" in found:
-            shares = _shares(query.rows["fused"], candidates.parts, candidates.n)
-            by_modality += found["fused"][:, None] * shares
-        return Evidence(by_modality=by_modality, best=best)
+    def evidence(self, query: Query, candidates: Candidates, usual: Values | None = None) -> Evidence:
+        """What speaks for each candidate.
+
+        Args:
+            query: the text.
+            candidates: n segments.
+            usual: what `usual` says of these candidates and the query's terms, where that is known already.
+        """
+        usual = self.usual(tuple(query.rows), candidates) if usual is None else usual
+        found = self._found(*_matrices([query], candidates), candidates)
+        best = {
+            kind: _places(stack, query.rows[term], candidates.n)
+            for kind, term, stack in _told(candidates)
+            if term in query.rows
+        }
+        return Evidence(by_modality=found[0] - usual, usual=usual, best=best)
+
+    def totals(self, queries: Sequence[Query], candidates: Candidates, usual: Values | None = None) -> Values:
+        """(Q, n), `Evidence.total` of queries that all ask the same terms."""
+        usual = self.usual(tuple(queries[0].rows), candidates) if usual is None else usual
+        blocks = [queries[i : i + QUERIES_AT_ONCE] for i in range(0, len(queries), QUERIES_AT_ONCE)]
+        found = [self._found(*_matrices(block, candidates), candidates).sum(axis=2) for block in blocks]
+        totals: Values = np.concatenate(found) - usual.sum(axis=1)
+        return totals
+
+    def usual(self, terms: Sequence[Term], candidates: Candidates) -> Values:
+        """(n, 3), what the cohort finds by these terms in each candidate, on average over its queries."""
+        rows = {term: self.cohort[term] for term in terms if term in self.cohort}
+        if not rows:
+            return np.zeros((candidates.n, len(MODALITIES)))
+        mean: Values = self._found(rows, None, candidates).mean(axis=0)
+        return mean
 
     def cosines(
-        self, query: Query, candidates: Candidates
-    ) -> tuple[dict[Term, Values], dict[str, NDArray[np.int64]]]:
-        """By term (n,) cosines, ABSENT where a segment has none; and `Evidence.best`."""
-        cosines: dict[Term, Values] = {}
-        best: dict[str, NDArray[np.int64]] = {}
-        n = candidates.n
-        if (row := query.rows.get("seen")) is not None:
-            cosines["seen"], best["frames"] = self._seen(row, candidates)
-        if (row := query.rows.get("heard")) is not None:
-            cosines["heard"], best["heard"] = _best(candidates.heard, row, n)
-        if (row := query.rows.get("said")) is not None:
-            cosines["said"], best["said"] = _best(candidates.said, row, n)
-            if query.words:
-                exact = [sum(query.words.get(w, 0.0) for w in spoken) for spoken in candidates.spoken]
-                cosines["said"] = cosines["said"] + self.words * np.array(exact)
-        if (row := query.rows.get("fused")) is not None:
-            cosines["fused"], _ = _best(candidates.fused, row, n)
-        return cosines, best
+        self, rows: Mapping[Term, Rows], candidates: Candidates, exact: Values | None = None
+    ) -> dict[Term, Values]:
+        """(Q, D) rows by term -> (Q, n) cosines by term, ABSENT where a segment has none.
 
-    def _seen(self, row: Rows, candidates: Candidates) -> tuple[Values, NDArray[np.int64]]:
+        `exact` is (Q, n), the share of each query's words that each segment speaks; it adds to "said".
+        """
+        cosines: dict[Term, Values] = {}
+        if "seen" in rows:
+            cosines["seen"] = self._seen(rows["seen"], candidates)
+        stacks: Mapping[Term, Stack] = {
+            "heard": candidates.heard,
+            "said": candidates.said,
+            "fused": candidates.fused,
+        }
+        for term, stack in stacks.items():
+            if term in rows:
+                cosines[term] = _highest(stack, rows[term], candidates.n)
+        if exact is not None and "said" in cosines:
+            cosines["said"] = cosines["said"] + self.words * exact
+        return cosines
+
+    def _found(self, rows: Mapping[Term, Rows], exact: Values | None, candidates: Candidates) -> Values:
+        """(Q, n, 3), not negative; see `cosines`."""
+        cosines = self.cosines(rows, candidates, exact)
+        found = {term: self.steps[term](values) for term, values in cosines.items()}
+        n_queries = len(next(iter(rows.values())))
+        by_modality = np.zeros((n_queries, candidates.n, len(MODALITIES)))
+        for column, modality in enumerate(MODALITIES):
+            if modality in found:
+                by_modality[:, :, column] = found[modality]
+        if "fused" in found:
+            shares = _shares(rows["fused"], candidates.parts, candidates.n)
+            by_modality += found["fused"][:, :, None] * shares
+        return by_modality
+
+    def _seen(self, rows: Rows, candidates: Candidates) -> Values:
         """Half the pooled row's cosine, half the soft maximum over frames, as in SAVE section 3.4."""
-        pooled, _ = _best(candidates.seen, row, candidates.n)
-        if candidates.frames is None or not len(candidates.frames.rows):
-            return pooled, np.full(candidates.n, -1)
-        top, best = _best(candidates.frames, row, candidates.n)
-        owners = candidates.frames.owners
-        local = candidates.frames.rows @ row
-        sums, counts = np.zeros(candidates.n), np.bincount(owners, minlength=candidates.n)
-        np.add.at(sums, owners, np.exp(self.sharpness * (local - top[owners])))
-        there = counts > 0
-        soft = np.full(candidates.n, ABSENT)
-        soft[there] = top[there] + np.log(sums[there] / counts[there]) / self.sharpness
-        return (pooled + soft) / 2, best
+        pooled = _highest(candidates.seen, rows, candidates.n)
+        frames = candidates.frames
+        if frames is None or not len(frames.rows):
+            return pooled
+        top = _highest(frames, rows, candidates.n)
+        local = rows @ frames.rows.T
+        there, first, counts = np.unique(frames.owners, return_index=True, return_counts=True)
+        raised = np.exp(self.sharpness * (local - top[:, frames.owners]))
+        means = np.add.reduceat(raised, first, axis=1) / counts
+        soft = np.full_like(pooled, ABSENT)
+        soft[:, there] = top[:, there] + np.log(means) / self.sharpness
+        return (pooled + soft) / 2
 
     def background(self, aim: Aim, evidence: Values, n_segments: int) -> Background:
         """From a query's evidence for some segments of a library, (n,), and how many it holds in all."""
@@ -252,28 +308,59 @@ class Score:
         return result
 
 
-def _best(stack: Stack, row: Rows, n: int) -> tuple[Values, NDArray[np.int64]]:
-    """The highest cosine of each segment, ABSENT where it has no row; and that row's place in its segment."""
-    values, places = np.full(n, ABSENT), np.full(n, -1)
-    if not len(stack.rows):
-        return values, places
-    cosines = (stack.rows @ row).astype(np.float64)
-    owners, first = np.unique(stack.owners, return_index=True)
-    values[owners] = np.maximum.reduceat(cosines, first)
-    # Of equal rows the first one counts.
+def _told(candidates: Candidates) -> tuple[tuple[str, Term, Stack | None], ...]:
+    """The kinds of rows that tell when in its segment a query is met, and the terms that read them."""
+    return (
+        ("frames", "seen", candidates.frames),
+        ("heard", "heard", candidates.heard),
+        ("said", "said", candidates.said),
+    )
+
+
+def _matrices(queries: Sequence[Query], candidates: Candidates) -> tuple[dict[Term, Rows], Values | None]:
+    """What `Score.cosines` reads: the rows by term, and what share of each query's words is spoken where."""
+    rows = {term: np.stack([query.rows[term] for query in queries]) for term in queries[0].rows}
+    if not any(query.words for query in queries):
+        return rows, None
+    where: defaultdict[str, list[int]] = defaultdict(list)
+    for place, spoken in enumerate(candidates.spoken):
+        for word in spoken:
+            where[word].append(place)
+    exact = np.zeros((len(queries), candidates.n))
+    for share, query in zip(exact, queries, strict=True):
+        for word, worth in query.words.items():
+            share[where.get(word, [])] += worth
+    return rows, exact
+
+
+def _highest(stack: Stack, rows: Rows, n: int) -> Values:
+    """(Q, D) -> (Q, n), the highest cosine of each segment; ABSENT where it has no row."""
+    values = np.full((len(rows), n), ABSENT)
+    if len(stack.rows):
+        owners, first = np.unique(stack.owners, return_index=True)
+        values[:, owners] = np.maximum.reduceat(rows @ stack.rows.T, first, axis=1)
+    return values
+
+
+def _places(stack: Stack | None, row: Rows, n: int) -> NDArray[np.int64]:
+    """(n,) the place in its segment of the row that is nearest; of equal rows the first; -1 for none."""
+    places = np.full(n, -1)
+    if stack is None or not len(stack.rows):
+        return places
+    cosines = stack.rows @ row
+    owners, first, counts = np.unique(stack.owners, return_index=True, return_counts=True)
     order = np.lexsort((-np.arange(len(cosines)), cosines, stack.owners))
-    last = np.append(first[1:], len(cosines)) - 1
-    places[owners] = order[last] - first
-    return values, places
+    places[owners] = order[first + counts - 1] - first
+    return places
 
 
-def _shares(row: Rows, parts: Stack, n: int) -> Values:
-    """(n, 3): which share of the fused cosine each modality brought; what speaks against it brought none."""
-    brought = np.zeros((n, 3))
+def _shares(rows: Rows, parts: Stack, n: int) -> Values:
+    """(Q, n, 3), the share of the fused cosine that each modality brought; what is against it: none."""
+    brought = np.zeros((len(rows), n, 3))
     if len(parts.rows):
-        brought[parts.owners[::3]] = np.maximum(0, (parts.rows @ row).reshape(-1, 3))
-    total = brought.sum(axis=1, keepdims=True)
+        brought[:, parts.owners[::3]] = np.maximum(0, rows @ parts.rows.T).reshape(len(rows), -1, 3)
+    total = brought.sum(axis=2, keepdims=True)
     shares: Values = np.divide(brought, total, out=np.zeros_like(brought), where=total > 0)
     # Where nothing speaks for it, what little evidence there is belongs to the frames that were fused.
-    shares[total[:, 0] <= 0, 0] = 1
+    shares[..., 0] = np.where(total[..., 0] > 0, shares[..., 0], 1)
     return shares

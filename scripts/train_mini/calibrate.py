@@ -3,8 +3,9 @@
 Ranking first: the steps are fitted by gradient so that right answers come before wrong ones, on two
 galleries of made-up validation videos. In one everything is there. In the other a third lacks sound or
 speech, most videos show, play and say other things too, and they are of labels that neither the head of the
-photos nor the fusion has met, as with most of what people look for. Then a logistic regression tells the
-first hit of a query that has an answer from that of a query that has none, in galleries of many sizes.
+photos nor the fusion has met, as with most of what people look for. A cohort of training queries tells what
+any query would find in a video, which counts for nothing (`Score.usual`). Then a logistic regression tells
+the first hit of a query that has an answer from that of a query that has none, in galleries of many sizes.
 """
 
 from __future__ import annotations
@@ -22,18 +23,30 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from savecli.model.mini import load_fusion
 from savecli.model.network import Fusion
-from savecli.model.score import ABSENT, CALIBRATED, TERMS, Aim, Calibration, Candidates, Query, Score, Step
+from savecli.model.score import (
+    ABSENT,
+    CALIBRATED,
+    TERMS,
+    Aim,
+    Calibration,
+    Candidates,
+    Query,
+    Score,
+    Step,
+    Term,
+)
 from savecli.model.text import unit
 from savecli.model.words import Lexicon, content
-from scripts.train_mini.compose import KINDS, Material, Videos
+from scripts.train_mini.compose import KINDS, Material, Videos, scripts
 from scripts.train_mini.fuse import SIZES, fuse
 from scripts.train_mini.work import Work
 
-OUTPUTS = ("score.json", "words.json")
+OUTPUTS = ("score.json", "words.json", "cohort.safetensors")
 SHARPNESS = 20.0
 N_VIDEOS = 280
 N_STEPS = 400
-SINGLE_WEIGHT = 10.0
+N_COHORT = 64
+SINGLE_WEIGHT = 5.0
 """Of queries about one modality: people ask those most, and a mixture gives them up first."""
 GALLERY_SIZES = (4, 12, 40, 120, 250)
 PRIOR_N = 20.0
@@ -76,16 +89,20 @@ class Asker:
 
     def queries(self, texts: list[str]) -> list[Query]:
         """One for each text, asked of every term."""
-        rows = self._text.encode(texts)
-        seen, heard = unit(rows - self._seen_mean), unit(rows - self._heard_mean)
+        rows = self.aimed(self._text.encode(texts))
         return [
             Query(
                 text=text,
-                rows={"seen": seen[i], "heard": heard[i], "said": rows[i], "fused": seen[i]},
+                rows={term: rows[term][i] for term in TERMS},
                 words=self._lexicon.weigh(text),
             )
             for i, text in enumerate(texts)
         ]
+
+    def aimed(self, rows: NDArray[np.float32]) -> dict[Term, NDArray[np.float32]]:
+        """(N, D) rows of texts -> what each term compares."""
+        seen, heard = unit(rows - self._seen_mean), unit(rows - self._heard_mean)
+        return {"seen": seen, "heard": heard, "said": rows, "fused": seen}
 
 
 def run(work: Work) -> None:
@@ -101,8 +118,17 @@ def run(work: Work) -> None:
         material.draw("val", N_VIDEOS, rng, absent=0.35, mixed=0.5, known=0.5),
     ]
     galleries = [gallery(material, asker, network, videos) for videos in drawn]
-    score = fit_chances(fit_steps(galleries), galleries, rng)
+    rows = cohort(material, rng)
+    score = fit_chances(fit_steps(galleries, asker.aimed(rows)), galleries, rng)
     work.save_json("score.json", to_json(score))
+    work.save_safetensors("cohort.safetensors", {"rows": rows.astype(np.float16)})
+
+
+def cohort(material: Material, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(N_COHORT, D) rows of training queries, each about one thing seen, heard or said."""
+    written = scripts(material, 8 * N_COHORT, rng)
+    single = np.flatnonzero([len(KINDS[kind]) == 1 for kind in written.kind])
+    return written.rows[single[:N_COHORT]]
 
 
 def worth(material: Material) -> dict[str, object]:
@@ -128,8 +154,8 @@ def gallery(material: Material, asker: Asker, network: Fusion, videos: Videos) -
     )
 
 
-def fit_steps(galleries: list[Gallery]) -> Score:
-    """The score whose steps and weights rank best; its calibration is neutral."""
+def fit_steps(galleries: list[Gallery], others: dict[Term, NDArray[np.float32]]) -> Score:
+    """The score whose steps and weights rank best beyond what the rows of others find; not calibrated."""
     bare = Score(
         steps={term: Step(slope=1, centre=0, weight=1) for term in TERMS},
         words=0,
@@ -139,9 +165,9 @@ def fit_steps(galleries: list[Gallery]) -> Score:
     )
     data = []
     for one in galleries:
+        usual = _tensors(bare.cosines(others, one.candidates))
         for kind, queries in one.queries.items():
-            cosines = [bare.cosines(query, one.candidates)[0] for query in queries]
-            values = np.stack([np.stack([c[term] for c in cosines]) for term in TERMS])
+            rows = {term: np.stack([query.rows[term] for query in queries]) for term in TERMS}
             exact = np.array(
                 [
                     [sum(q.words.get(w, 0.0) for w in spoken) for spoken in one.candidates.spoken]
@@ -149,11 +175,8 @@ def fit_steps(galleries: list[Gallery]) -> Score:
                 ]
             )
             weight = SINGLE_WEIGHT if len(KINDS[kind]) == 1 else 1.0
-            there = torch.from_numpy(values > ABSENT)
-            safe = torch.from_numpy(np.where(values > ABSENT, values, 0)).float()
-            data.append(
-                (weight, safe, there, torch.from_numpy(exact).float(), torch.from_numpy(one.right[kind]))
-            )
+            found = (*_tensors(bare.cosines(rows, one.candidates)), torch.from_numpy(exact).float())
+            data.append((weight, found, usual, torch.from_numpy(one.right[kind])))
     learned = {
         "slope": torch.full((4,), 20.0).log(),
         "centre": torch.tensor([0.3, 0.3, 0.4, 0.2]),
@@ -164,7 +187,10 @@ def fit_steps(galleries: list[Gallery]) -> Score:
         value.requires_grad_()
     optimiser = torch.optim.Adam(learned.values(), lr=0.03)
     for _ in range(N_STEPS):
-        total = sum(w * _ranking_loss(_add_up(learned, v, t, e), r) for w, v, t, e, r in data)
+        total = sum(
+            weight * _ranking_loss(_add_up(learned, *found) - _add_up(learned, *usual).mean(dim=0), right)
+            for weight, found, usual, right in data
+        )
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -183,13 +209,24 @@ def fit_steps(galleries: list[Gallery]) -> Score:
         sharpness=SHARPNESS,
         calibrations=dict.fromkeys(CALIBRATED, NEUTRAL),
         threshold=THRESHOLD,
+        cohort=others,
     )
 
 
-def _add_up(learned: dict[str, Tensor], cosines: Tensor, there: Tensor, exact: Tensor) -> Tensor:
-    """(4, n, n) cosines -> (n, n) evidence, as `Score.evidence`."""
+def _tensors(cosines: dict[Term, NDArray[np.float64]]) -> tuple[Tensor, Tensor]:
+    """(4, Q, n) cosines, zero where there are none, and whether there are."""
+    values = np.stack([cosines[term] for term in TERMS])
+    there = values > ABSENT
+    return torch.from_numpy(np.where(there, values, 0)).float(), torch.from_numpy(there)
+
+
+def _add_up(
+    learned: dict[str, Tensor], cosines: Tensor, there: Tensor, exact: Tensor | None = None
+) -> Tensor:
+    """(4, Q, n) cosines -> (Q, n) evidence, as `Score` has it before the cohort's is taken off."""
     added = torch.zeros_like(cosines)
-    added[TERMS.index("said")] = learned["words"] * exact
+    if exact is not None:
+        added[TERMS.index("said")] = learned["words"] * exact
     slope, centre, weight = (learned[name].view(-1, 1, 1) for name in ("slope", "centre", "weight"))
     steps = weight.exp() * softplus(slope.exp() * (cosines + added - centre))
     return (steps * there).sum(dim=0)
@@ -210,14 +247,15 @@ def fit_chance(aim: Aim, score: Score, galleries: list[Gallery], rng: np.random.
     """Of queries that ask every term, or one modality alone; then they are about that modality too."""
     kinds = KINDS if aim == "any" else {aim: KINDS[aim]}
     features, present = [], []
+    terms = TERMS if aim == "any" else (aim,)
     for one in galleries:
         for kind in kinds:
-            for query, right in zip(one.queries[kind], one.right[kind], strict=True):
-                aimed = query if aim == "any" else replace(query, rows={aim: query.rows[aim]})
-                found = score.evidence(aimed, one.candidates).total
-                usual = score.evidence(aimed, one.plain).total
+            asked = [replace(q, rows={term: q.rows[term] for term in terms}) for q in one.queries[kind]]
+            found = score.totals(asked, one.candidates)
+            plain = score.totals(asked, one.plain)
+            for ours, others, right in zip(found, plain, one.right[kind], strict=True):
                 for size in GALLERY_SIZES:
-                    cases = first_hits(found, usual, right, size, rng)
+                    cases = first_hits(ours, others, right, size, rng)
                     features += [[case[0], np.log(size), *case[1:3]] for case in cases]
                     present += [case[3] for case in cases]
     x, y = np.array(features), np.array(present)

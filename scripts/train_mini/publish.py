@@ -1,4 +1,4 @@
-"""What was trained, to weights/save-mini: three files of tensors, what words are worth, and model.json."""
+"""What was trained, to weights/save-mini: four files of tensors, what words are worth, and model.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scripts.train_mini.work import Work
 
 HOME = Path(__file__).resolve().parents[2] / "weights" / "save-mini"
 OUTPUTS = ("published.json",)
-FILES = ("seen.safetensors", "heard.safetensors", "fusion.safetensors")
+FILES = ("seen.safetensors", "heard.safetensors", "fusion.safetensors", "cohort.safetensors")
 MEDIA = {
     "n_frames": 12,
     "resize_px": 256,

@@ -76,6 +76,7 @@ def made(tmp_path_factory) -> Path:
         if name != "fusion.safetensors":
             half["mean"] = state["concepts"].mean(dim=0)
         save_file(half, home / name)
+    save_file({"rows": random_rows(5, 4).half()}, home / "cohort.safetensors")
     (home / "words.json").write_text(json.dumps({"worth": {"dog": 2.0}, "rare": 6.0}))
     model = {
         "name": "save-mini",
@@ -406,6 +407,7 @@ def test_a_damaged_or_lost_file_is_told(copy, models, name):
         ("words.json", None),
         ("seen.safetensors", None),
         ("heard.safetensors", b"short"),
+        ("cohort.safetensors", None),
     ],
 )
 def test_files_that_are_not_save_mini_are_refused(copy, models, name, content):

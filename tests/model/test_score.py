@@ -73,6 +73,13 @@ def query(rng: np.random.Generator, *terms: str, **words: float) -> Query:
     return Query(text="a dog", rows=dict(zip(terms, rows(rng, len(terms)), strict=True)), words=words)
 
 
+def cosines_of(asked: Query, candidates: Candidates, rule: Score = RULE) -> dict[str, np.ndarray]:
+    """(n,) by term."""
+    exact = np.array([[sum(asked.words.get(w, 0.0) for w in spoken) for spoken in candidates.spoken]])
+    found = rule.cosines({term: row[None] for term, row in asked.rows.items()}, candidates, exact)
+    return {term: values[0] for term, values in found.items()}
+
+
 def one(**given: np.ndarray) -> Candidates:
     """A single segment with these rows."""
     stacks = {kind: Stack.of([given.get(kind, NONE)]) for kind in (*TERMS, "frames", "parts")}
@@ -87,7 +94,7 @@ def test_the_contributions_add_up_to_the_evidence_of_all_terms(seed, senses):
     rng = np.random.default_rng(seed)
     candidates, asked = library(rng, senses), query(rng, *TERMS, dog=0.7, cat=0.3)
     evidence = RULE.evidence(asked, candidates)
-    cosines, _ = RULE.cosines(asked, candidates)
+    cosines = cosines_of(asked, candidates)
     expected = sum(RULE.steps[term](values) for term, values in cosines.items())
     np.testing.assert_allclose(evidence.total, expected, rtol=1e-9, atol=1e-12)
     assert evidence.by_modality.shape == (len(senses), 3)
@@ -186,7 +193,7 @@ def test_one_more_row_that_fits_never_lowers_the_evidence(seed, kind):
 def test_the_soft_maximum_lies_between_mean_and_maximum(seed, n_frames, sharpness):
     rng = np.random.default_rng(seed)
     asked, frames, pooled = query(rng, "seen"), rows(rng, n_frames), np.zeros((1, DIM), np.float32)
-    cosines, _ = replace(RULE, sharpness=sharpness).cosines(asked, one(seen=pooled, frames=frames))
+    cosines = cosines_of(asked, one(seen=pooled, frames=frames), replace(RULE, sharpness=sharpness))
     local = frames @ asked.rows["seen"]
     assert local.mean() - 1e-5 <= 2 * cosines["seen"][0] <= local.max() + 1e-5
 
@@ -195,7 +202,7 @@ def test_a_sharper_maximum_is_nearer_to_the_best_frame():
     rng = np.random.default_rng(3)
     asked, frames, pooled = query(rng, "seen"), rows(rng, 9), np.zeros((1, DIM), np.float32)
     soft = [
-        2 * replace(RULE, sharpness=s).cosines(asked, one(seen=pooled, frames=frames))[0]["seen"][0]
+        2 * cosines_of(asked, one(seen=pooled, frames=frames), replace(RULE, sharpness=s))["seen"][0]
         for s in (1, 10, 1000)
     ]
     assert soft == sorted(soft)
@@ -208,9 +215,9 @@ def test_half_of_what_is_seen_is_the_pooled_row_or_all_of_it_where_frames_are_no
     row = asked.rows["seen"]
     both = one(seen=pooled, frames=frame)
     expected = (pooled @ row + frame @ row)[0] / 2
-    assert RULE.cosines(asked, both)[0]["seen"][0] == pytest.approx(expected, abs=1e-6)
+    assert cosines_of(asked, both)["seen"][0] == pytest.approx(expected, abs=1e-6)
     without = replace(both, frames=None)
-    assert RULE.cosines(asked, without)[0]["seen"][0] == pytest.approx((pooled @ row)[0], abs=1e-6)
+    assert cosines_of(asked, without)["seen"][0] == pytest.approx((pooled @ row)[0], abs=1e-6)
     assert RULE.evidence(asked, without).best["frames"].tolist() == [-1]
 
 
@@ -222,7 +229,7 @@ def test_exact_words_add_to_what_is_said_and_to_nothing_else(seed, share):
     rng = np.random.default_rng(seed)
     candidates = library(rng, [set(MODALITIES), {"seen", "heard"}])
     asked = query(rng, *TERMS)
-    plain, exact = (RULE.cosines(q, candidates)[0] for q in (asked, replace(asked, words={"dog": share})))
+    plain, exact = (cosines_of(q, candidates) for q in (asked, replace(asked, words={"dog": share})))
     for term in ("seen", "heard", "fused"):
         np.testing.assert_array_equal(plain[term], exact[term])
     assert exact["said"][0] == pytest.approx(plain["said"][0] + RULE.words * share)
@@ -235,8 +242,64 @@ def test_exact_words_add_to_what_is_said_and_to_nothing_else(seed, share):
 def test_words_that_are_not_spoken_add_nothing():
     rng = np.random.default_rng(5)
     candidates, asked = library(rng, [{"said"}]), query(rng, "said")
-    cosines = [RULE.cosines(q, candidates)[0]["said"][0] for q in (asked, replace(asked, words={"cat": 1.0}))]
+    cosines = [cosines_of(q, candidates)["said"][0] for q in (asked, replace(asked, words={"cat": 1.0}))]
     assert cosines[0] == cosines[1]
+
+
+# -- the cohort ----------------------------------------------------------------------------------------------
+
+
+def cohort(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
+    return {term: rows(rng, n) for term in TERMS}
+
+
+@given(SEEDS, SENSES, st.integers(1, 5))
+def test_what_other_queries_find_on_average_is_taken_off(seed, senses, n):
+    rng = np.random.default_rng(seed)
+    candidates, asked, others = library(rng, senses), query(rng, *TERMS, dog=0.7), cohort(rng, n)
+    each = [Query(text="", rows={term: others[term][i] for term in TERMS}) for i in range(n)]
+    found = RULE.evidence(asked, candidates).by_modality
+    usual = np.mean([RULE.evidence(other, candidates).by_modality for other in each], axis=0)
+    beyond = replace(RULE, cohort=others).evidence(asked, candidates)
+    np.testing.assert_allclose(beyond.by_modality, found - usual, atol=1e-6)
+    assert (beyond.shares >= 0).all()
+    np.testing.assert_allclose(beyond.shares.sum(axis=1), [bool(has) for has in senses], atol=1e-9)
+
+
+def test_a_segment_that_fits_every_query_is_no_hub():
+    """It fits one query a little better than what answers it alone; another answers nothing else."""
+    rng = np.random.default_rng(8)
+    common, own = rows(rng, 2)
+    asked = common + 0.9 * own
+    asked /= np.linalg.norm(asked)
+    candidates = Candidates(
+        n=2,
+        seen=Stack.of([common[None], own[None]]),
+        frames=None,
+        **{kind: Stack.of([NONE] * 2) for kind in ("heard", "said", "fused", "parts")},
+        spoken=[frozenset()] * 2,
+    )
+    others = common + 0.3 * rows(rng, 20)
+    rule = replace(RULE, cohort={"seen": others / np.linalg.norm(others, axis=1, keepdims=True)})
+    plain, beyond = (r.evidence(Query(text="", rows={"seen": asked}), candidates) for r in (RULE, rule))
+    assert plain.total.argmax() == 0
+    assert beyond.total.argmax() == 1
+
+
+def test_an_aimed_query_is_compared_with_what_the_cohort_finds_by_that_modality_alone():
+    rng = np.random.default_rng(9)
+    candidates, others = library(rng, [set(MODALITIES)] * 3), cohort(rng, 4)
+    aimed = replace(RULE, cohort=others).evidence(query(rng, "said"), candidates)
+    assert (aimed.by_modality[:, :2] == 0).all()
+
+
+@given(SEEDS, SENSES, st.integers(1, 150))
+def test_many_queries_at_once_find_what_each_finds_alone(seed, senses, n):
+    rng = np.random.default_rng(seed)
+    rule, candidates = replace(RULE, cohort=cohort(rng, 3)), library(rng, senses)
+    asked = [query(rng, *TERMS, dog=float(rng.random())) for _ in range(n)]
+    alone = [rule.evidence(one_, candidates).total for one_ in asked]
+    np.testing.assert_allclose(rule.totals(asked, candidates), np.stack(alone), atol=1e-5)
 
 
 # -- the fused row -------------------------------------------------------------------------------------------
@@ -357,12 +420,13 @@ def test_a_background_lies_between_library_and_prior(evidence):
 
 def record() -> dict:
     made = asdict(replace(RULE, steps={}, calibrations={}))
+    del made["cohort"]
     made["steps"] = {term: asdict(step) for term, step in RULE.steps.items()}
     return made | {"calibrations": {aim: asdict(one) for aim, one in RULE.calibrations.items()}}
 
 
 def test_a_score_comes_back_from_json_as_it_was():
-    assert Score.from_json(record()) == RULE
+    assert Score.from_json(record(), {}) == RULE
 
 
 @pytest.mark.parametrize("name", ["steps", "words", "sharpness", "calibrations", "threshold"])
@@ -370,7 +434,7 @@ def test_what_is_missing_from_json_is_an_error(name):
     made = record()
     del made[name]
     with pytest.raises(KeyError):
-        Score.from_json(made)
+        Score.from_json(made, {})
 
 
 @pytest.mark.parametrize("part", ["calibrations", "steps"])
@@ -379,4 +443,4 @@ def test_what_json_should_not_have_is_an_error(part):
     where = made[part]["seen"]
     where["width"] = 1
     with pytest.raises(TypeError):
-        Score.from_json(made)
+        Score.from_json(made, {})
