@@ -25,6 +25,7 @@ SECTIONS = {
     "speech": "speech.py {shared}/media",
     "decode": "decode.py {shared}/media",
     "save-speed": "save_speed.py {shared}/parity",
+    "scoring": "scoring.py",
     "learning": "learning.py",
 }
 FIXED_WIDTH = {"decode"}
