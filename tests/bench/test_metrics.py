@@ -86,6 +86,16 @@ def test_several_captions_of_a_video_help_and_do_not_compete():
     assert t2v_ranks(similarity, np.array([0, 0, 1])).tolist() == [1, 1, 2]
 
 
+@pytest.mark.parametrize("best", [0, 255, 256, 999])
+def test_the_best_of_very_many_captions_counts(best):
+    similarity = np.zeros((1001, 2), np.float32)
+    similarity[best, 1] = 2  # of the first video's captions, with the second video
+    similarity[1000, 1] = 1  # the second video's own
+    targets = np.array([0] * 1000 + [1])
+    assert v2t_ranks(similarity, targets).tolist() == [2, 2]
+    assert reference_entries(similarity, targets)[1].first().tolist() == [1, 2]
+
+
 def test_a_video_without_captions_is_a_candidate_and_no_query():
     similarity = np.array([[0.5, 0.9]], np.float32)
     assert t2v_ranks(similarity, np.array([0])).tolist() == [2]
@@ -141,7 +151,8 @@ def test_the_dual_softmax_is_brute_force(case, temperature):
 def test_the_dual_softmax_stays_finite_with_scores_as_large_as_they_come():
     similarity = np.array([[3000.0, -3000.0], [-np.inf, -np.inf]], np.float32)
     for direction in ("t2v", "v2t"):
-        scores = dual_softmax(similarity, np.array([0, 1]), direction)
+        with np.errstate(invalid="raise", divide="raise", over="raise"):
+            scores = dual_softmax(similarity, np.array([0, 1]), direction)
         assert scores[0, 0] == 3000
         assert np.isneginf(scores[1]).all()
     assert scores[0, 1] == 0  # its share is nothing

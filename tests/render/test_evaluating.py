@@ -250,7 +250,7 @@ def cells(row):
 
 
 def test_markdown_has_whole_tables():
-    text = evaluating.markdown(full(model="my_model|v2 <b>"), six=True)
+    text = evaluating.markdown(full(model="my_model|v2 <b> &lt;"), six=True)
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(blocks) == 4
     for block in blocks:
@@ -258,7 +258,7 @@ def test_markdown_has_whole_tables():
         assert set(cells(block[1])) <= {"---", "---:"}
     assert cells(blocks[0][2]) == ["t2v", "50.0", "75.0", "80.0", "1.5", "7.2", "205.0"]
     assert cells(blocks[2][-1]) == ["SAVE", "", "", "", "216.2", r"\[5\]"]
-    assert r"my\_model\|v2 \<b\>" in text
+    assert r"my\_model\|v2 \<b\> &amp;lt;" in text
     assert "**not comparable: 3 of the 1,000 listed" in text
     assert "sum of six: 385.0" in text
     assert "sum of six" not in evaluating.markdown(full())
