@@ -155,7 +155,8 @@ def test_what_a_query_needs_never_imports_torch(name):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("--version",), ("index", "--help"), ("model", "list", "-h")]
+    "arguments",
+    [("--help",), ("--version",), ("index", "--help"), ("eval", "--help"), ("model", "list", "-h")],
 )
 def test_help_loads_click_and_the_standard_library_only(arguments):
     before = subprocess.run(

@@ -15,6 +15,7 @@ from savecli.store import Store
 COMMANDS = [
     "demo",
     "doctor",
+    "eval",
     "forget",
     "index",
     "list",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -70,6 +71,17 @@ def write_video(
         if waveform is not None:
             _write_sound(target, _add_sound(target), waveform)
         _write_pictures(target, pictures, chain((first,), remaining))
+
+
+def to_jpeg(image: NDArray[np.uint8]) -> bytes:
+    """(H, W, 3) uint8 RGB, H and W even -> the bytes of a JPEG file."""
+    codec = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(codec, av.VideoCodecContext)  # noqa: S101 - it is one
+    codec.height, codec.width = image.shape[:2]
+    codec.pix_fmt, codec.time_base = "yuvj420p", Fraction(1)
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    packets = [*codec.encode(frame.reformat(format="yuvj420p")), *codec.encode(None)]
+    return b"".join(bytes(packet) for packet in packets)
 
 
 def narrate(path: Path, footage: Path, recording: Path) -> None:

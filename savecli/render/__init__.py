@@ -3,7 +3,9 @@
 Results go to stdout, progress and warnings to stderr.
 """
 
-from savecli.render.basics import busy, clock, facts, line, out, say, warn
+from savecli.render.basics import busy, clock, facts, line, out, say, warn, write
+from savecli.render.evaluating import markdown, record, refuse, show, watch, write_csv
+from savecli.render.evaluation_page import write_page
 from savecli.render.indexing import event_record, index_json, index_table
 from savecli.render.library import (
     checks,
@@ -28,14 +30,18 @@ __all__ = [
     "index_table",
     "line",
     "list_table",
+    "markdown",
     "moment_record",
     "out",
     "pull_json",
     "pull_table",
+    "record",
+    "refuse",
     "results_json",
     "results_paths",
     "results_table",
     "say",
+    "show",
     "show_json",
     "show_table",
     "status",
@@ -43,5 +49,9 @@ __all__ = [
     "training_table",
     "video_record",
     "warn",
+    "watch",
     "weights_table",
+    "write",
+    "write_csv",
+    "write_page",
 ]

@@ -30,6 +30,12 @@ def line(record: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def write(text: str) -> None:
+    """Text for another program, on stdout as it is: no line of it is folded at a terminal's width."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def warn(message: str, hint: str = "") -> None:
     """A message for a person, on stderr."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
