@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args()
     work = Work(given.data, given.work, False, 0)
-    train(work, "speech")
+    with redirect_stdout(sys.stderr):  # its headway is no result
+        train(work, "speech")
     material = Material(work)
     encoder = MiniEncoder(config.load().model_dir, device="cpu")
     figures = {
