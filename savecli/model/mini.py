@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -113,7 +114,7 @@ class MiniNetworks:
     def fuse(self, frames: Rows, sound: Rows, words: Rows) -> tuple[Rows, Rows]:
         """(F, D) frames, (T, D) sound, (W, D) states of speech -> (1, D) fused row, its (3, D) parts."""
         network = self._network("fusion", lambda: load_fusion(self._home, self._width, self._sizes))
-        with torch.inference_mode():
+        with torch.inference_mode(), _one_thread():
             visual, audio, speech = (torch.from_numpy(rows).unsqueeze(0) for rows in (frames, sound, words))
             masks = Masks(
                 frames=torch.ones(1, len(frames), dtype=torch.bool),
@@ -132,6 +133,17 @@ class MiniNetworks:
         if name not in self._loaded:
             self._loaded[name] = load()
         return self._loaded[name]  # type: ignore[return-value]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For work so small that threads cost more than they do, on a busy machine ten times as much."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def load_head(home: Path) -> ConceptHead:
