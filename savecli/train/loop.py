@@ -77,7 +77,9 @@ class _Training:
         self._network, notes = begin(options, model_dir)
         self._network.to(device)
         self._notes = [*dataset.notes, *notes]
-        self._shelf = Shelf(options.cache, checkpoint.media_spec(self._network.dims))
+        clips = (*dataset.train, *dataset.val, *dataset.test)
+        sounds = {clip.path: clip.sound for clip in clips if clip.path is not None and clip.sound is not None}
+        self._shelf = Shelf(options.cache, checkpoint.media_spec(self._network.dims), sounds)
         if self._lessons is None and options.distillation:
             self._notes.append(
                 "no teacher: trained without soft-ALBEF (save train teacher makes its features)"

@@ -186,6 +186,17 @@ def test_a_video_that_cannot_be_decoded_is_left_out(options, toy, tmp_path):
     assert of(TrainingBegins, events)[0].n_train == 8
 
 
+def test_a_file_of_sound_is_trained_on_in_place_of_the_video_s_own(options, dataset, tmp_path):
+    broken = tmp_path / "video.wav"
+    broken.write_bytes(b"no sound")
+    clips = (replace(dataset.train[0], sound=broken), *dataset.train[1:])
+    events = run(options(cache=tmp_path / "clips"), replace(dataset, train=clips))
+    assert [e.reason for e in of(Preparing, events) if e.reason] == [
+        "its sound video.wav: the content is plain text, not sound"
+    ]
+    assert of(TrainingBegins, events)[0].n_train == 7
+
+
 def test_silence_and_speechlessness_train(options, dataset):
     events = run(options(no_audio=True, no_speech=True), dataset)
     assert all(math.isfinite(event.retrieval) for event in of(Stepped, events))
