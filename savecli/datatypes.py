@@ -281,6 +281,21 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """What files lie on: the file system of a disk, or a network share.
+
+    Attributes:
+        identity: the same whenever it is mounted, and of no other volume; see `savecli.media.volumes`.
+        mount: the folder where it is mounted.
+        label: what a person calls it.
+    """
+
+    identity: str
+    mount: Path
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """A result shown to a person.
 
@@ -293,6 +308,7 @@ class Moment:
         snippet: the words spoken there, "" where none are.
         best_s: the time of the frame or word that speaks most for this moment.
         mounted: whether the file is there to be played now.
+        drive: where it is not, the label of its volume if that is not mounted; "" otherwise.
     """
 
     path: Path
@@ -304,6 +320,7 @@ class Moment:
     snippet: str = ""
     best_s: float = 0.0
     mounted: bool = True
+    drive: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

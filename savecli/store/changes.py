@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from savecli.datatypes import Embedding, Segment, Transcript, Video
+from savecli.datatypes import Embedding, Segment, Transcript, Video, Volume
 from savecli.store.catalog import Catalog
 from savecli.store.records import KINDS, Kind
 
@@ -122,37 +122,54 @@ def add_utterances(
     )
 
 
-def point(catalog: Catalog, path: Path, size_bytes: int, mtime_ns: int, fingerprint: str) -> None:
+def point(
+    catalog: Catalog, path: Path, size_bytes: int, mtime_ns: int, fingerprint: str, volume: Volume | None
+) -> None:
     """Makes `path` a copy of a stored video; what it was before goes, unless it has another path."""
     earlier = _fingerprint_at(catalog, path)
     catalog.run(
-        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL, NULL, 0)",
+        "INSERT OR REPLACE INTO files (path, size_bytes, mtime_ns, fingerprint, volume, mount, label)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         os.fsencode(path),
         size_bytes,
         mtime_ns,
         fingerprint,
+        *_columns(volume),
     )
     _drop_without_path(catalog, earlier)
 
 
 def remember_failure(
-    catalog: Catalog, path: Path, size_bytes: int, mtime_ns: int, reason: str, hint: str
+    catalog: Catalog,
+    path: Path,
+    size_bytes: int,
+    mtime_ns: int,
+    reason: str,
+    hint: str,
+    *,
+    passing: bool,
+    volume: Volume | None,
 ) -> None:
     """Notes that a file could not be indexed; a video stored for it stays if the file is what it was."""
     earlier = _fingerprint_at(catalog, path)
     catalog.run(
-        "INSERT INTO files VALUES (?, ?, ?, NULL, ?, ?, 1) ON CONFLICT (path) DO UPDATE SET"
+        "INSERT INTO files"
+        " (path, size_bytes, mtime_ns, reason, hint, attempts, passing, volume, mount, label)"
+        " VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET"
         " reason = excluded.reason, hint = excluded.hint,"
         " attempts = CASE WHEN (size_bytes, mtime_ns) = (excluded.size_bytes, excluded.mtime_ns)"
         " THEN attempts + 1 ELSE 1 END,"
         " fingerprint = CASE WHEN (size_bytes, mtime_ns) = (excluded.size_bytes, excluded.mtime_ns)"
         " THEN fingerprint END,"
-        " size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns",
+        " size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, passing = excluded.passing,"
+        " volume = excluded.volume, mount = excluded.mount, label = excluded.label, missing_since = NULL",
         os.fsencode(path),
         size_bytes,
         mtime_ns,
         _text(reason),
         _text(hint),
+        passing,
+        *_columns(volume),
     )
     _drop_without_path(catalog, earlier)
 
@@ -164,6 +181,53 @@ def remove_path(catalog: Catalog, path: Path) -> bool:
     for (fingerprint,) in known:
         _drop_without_path(catalog, fingerprint)
     return bool(known)
+
+
+def place(catalog: Catalog, seen: Mapping[Path, Volume]) -> None:
+    """Notes on which volumes known files were seen; none of them is missing now."""
+    catalog.run_many(
+        "UPDATE files SET volume = ?, mount = ?, label = ?, missing_since = NULL WHERE path = ?",
+        [(*_columns(volume), os.fsencode(path)) for path, volume in seen.items()],
+    )
+
+
+def miss(catalog: Catalog, paths: Iterable[Path], now: float, *, afresh: bool) -> None:
+    """Notes that files are gone from their volumes, since `now` where they were not missing before.
+
+    With `afresh` the wait of every missing file begins again, whether it is among `paths` or not.
+    """
+    if afresh:
+        catalog.run("UPDATE files SET missing_since = ? WHERE missing_since IS NOT NULL", now)
+    catalog.run_many(
+        "UPDATE files SET missing_since = ifnull(missing_since, ?) WHERE path = ?",
+        [(now, os.fsencode(path)) for path in paths],
+    )
+    catalog.run("UPDATE state SET clock = ?", now)
+
+
+def relink(catalog: Catalog, moves: Mapping[Path, tuple[Path, int, int, Volume]]) -> None:
+    """Gives files the paths, sizes, mtimes and volumes that they have now.
+
+    What else was known at a new path goes. All old rows go before the first new one is written, as the place
+    of one file may be that of another.
+    """
+    columns = "fingerprint, reason, hint, attempts, passing"
+    rows = {
+        old: catalog.rows(f"SELECT {columns} FROM files WHERE path = ?", os.fsencode(old))[0]  # noqa: S608
+        for old in moves
+    }
+    replaced = [_fingerprint_at(catalog, new) for new, *_ in moves.values()]
+    catalog.run_many("DELETE FROM files WHERE path = ?", [(os.fsencode(old),) for old in moves])
+    catalog.run_many(
+        f"INSERT OR REPLACE INTO files (path, size_bytes, mtime_ns, volume, mount, label, {columns})"  # noqa: S608
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (os.fsencode(new), size_bytes, mtime_ns, *_columns(volume), *rows[old])
+            for old, (new, size_bytes, mtime_ns, volume) in moves.items()
+        ],
+    )
+    for fingerprint in replaced:
+        _drop_without_path(catalog, fingerprint)
 
 
 def move_rows(catalog: Catalog, kind: Kind, generation: int, n_rows: int) -> None:
@@ -180,6 +244,13 @@ def move_rows(catalog: Catalog, kind: Kind, generation: int, n_rows: int) -> Non
             catalog.run(moved, shift, video_key)
         next_row += n_in_span
     catalog.run("UPDATE vectors SET generation = ?, n_rows = ? WHERE kind = ?", generation, n_rows, kind)
+
+
+def _columns(volume: Volume | None) -> tuple[str | None, bytes | None, str | None]:
+    """`volume`, `mount` and `label` of a file's row."""
+    if volume is None:
+        return None, None, None
+    return _text(volume.identity), os.fsencode(volume.mount), _text(volume.label)
 
 
 def _fingerprint_at(catalog: Catalog, path: Path) -> str | None:

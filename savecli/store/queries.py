@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from savecli.datatypes import Transcript, Utterance, Word
+from savecli.datatypes import Transcript, Utterance, Volume, Word
 from savecli.errors import StoreError
 from savecli.store.catalog import Catalog
 from savecli.store.graph import RowNumbers
@@ -26,6 +26,10 @@ _SEGMENT = (
     "SELECT segment_id, fingerprint, start_s, end_s, n_seen, n_frames, n_said, n_heard, n_fused"
     " FROM segments JOIN videos USING (video_key)"
 )
+_FILE = (
+    "SELECT path, size_bytes, mtime_ns, fingerprint, reason, hint, attempts, passing, missing_since, volume,"
+    " mount, label FROM files"
+)
 _SPARSE = 2  # numbers per segment; beyond it an even sample of numbers is no even sample of segments
 _GIVEN = "segment_id IN (SELECT value FROM json_each(?))"
 
@@ -35,10 +39,70 @@ def path_of(stored: bytes) -> Path:
     return Path(os.fsdecode(stored))
 
 
-def known(catalog: Catalog) -> dict[Path, KnownFile]:
-    """Every file that was indexed, or failed to be."""
-    rows = catalog.rows("SELECT path, size_bytes, mtime_ns, fingerprint, reason, hint, attempts FROM files")
-    return {path_of(path): KnownFile(*file) for path, *file in rows}
+def known(catalog: Catalog, below: Iterable[Path] | None = None) -> dict[Path, KnownFile]:
+    """Every file that was indexed, or failed to be: all, or those that are `below` or lie below them."""
+    if below is None:
+        rows = catalog.rows(f"{_FILE} ORDER BY path")
+    else:
+        rows = [row for path in dict.fromkeys(below) for row in _files_below(catalog, path)]
+    volumes: dict[tuple[str, bytes, str], Volume] = {}
+    return {path_of(row[0]): _file(row, volumes) for row in rows}
+
+
+def _files_below(catalog: Catalog, path: Path) -> list[tuple[Any, ...]]:
+    separator = os.sep.encode()
+    within = os.fsencode(path).removesuffix(separator) + separator
+    beyond = within[:-1] + bytes([within[-1] + 1])  # the first name that does not begin like this
+    return catalog.rows(
+        f"{_FILE} WHERE path = ? OR (path >= ? AND path < ?) ORDER BY path",
+        os.fsencode(path),
+        within,
+        beyond,
+    )
+
+
+def files(catalog: Catalog, paths: Iterable[Path]) -> dict[Path, KnownFile]:
+    """Those of `paths` that are known."""
+    volumes: dict[tuple[str, bytes, str], Volume] = {}
+    found = {}
+    for path in paths:
+        for row in catalog.rows(f"{_FILE} WHERE path = ?", os.fsencode(path)):
+            found[path] = _file(row, volumes)
+    return found
+
+
+def _file(row: tuple[Any, ...], volumes: dict[tuple[str, bytes, str], Volume]) -> KnownFile:
+    _, size_bytes, mtime_ns, fingerprint, reason, hint, attempts, passing, missing_since = row[:9]
+    identity, mount, label = row[9:]
+    volume = None
+    if identity is not None:
+        volume = volumes.get((identity, mount, label))
+        if volume is None:  # one object for all files of a volume: there are tens of thousands
+            volume = Volume(identity=identity, mount=path_of(mount), label=label)
+            volumes[identity, mount, label] = volume
+    return KnownFile(
+        size_bytes,
+        mtime_ns,
+        fingerprint,
+        reason,
+        hint,
+        attempts,
+        passing=bool(passing),
+        volume=volume,
+        missing_since=missing_since,
+    )
+
+
+def without_speech(catalog: Catalog) -> set[str]:
+    """Fingerprints of the videos with sound that were indexed with speech turned off."""
+    return {row[0] for row in catalog.rows("SELECT fingerprint FROM videos WHERE asr = 'off' AND has_audio")}
+
+
+def clock(catalog: Catalog) -> float | None:
+    """What the clock said when missing files were last looked after; None where none is missing."""
+    if not catalog.rows("SELECT 1 FROM files WHERE missing_since IS NOT NULL LIMIT 1"):
+        return None
+    return float(catalog.rows("SELECT clock FROM state")[0][0])
 
 
 def paths_by_video(catalog: Catalog, video_ids: Collection[str]) -> dict[str, tuple[Path, ...]]:
@@ -199,11 +263,14 @@ def count(catalog: Catalog) -> dict[str, Any]:
     n_videos, duration_s, speech_s = catalog.rows(
         "SELECT count(*), total(duration_s), total(speech_s) FROM videos"
     )[0]
-    n_files, n_failed = catalog.rows("SELECT count(*), count(reason) FROM files")[0]
+    n_files, n_failed, n_missing = catalog.rows(
+        "SELECT count(*), count(reason), count(missing_since) FROM files"
+    )[0]
     return {
         "n_videos": n_videos,
         "n_files": n_files,
         "n_failed": n_failed,
+        "n_missing": n_missing,
         "n_segments": catalog.rows("SELECT count(*) FROM segments")[0][0],
         "n_utterances": catalog.rows("SELECT count(*) FROM utterances")[0][0],
         "duration_s": duration_s,

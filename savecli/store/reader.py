@@ -50,9 +50,29 @@ class Reader:
         """Several reads inside see one state, whatever a writer does meanwhile."""
         return self._views.snapshot()
 
-    def known(self) -> dict[Path, KnownFile]:
-        """Every file that was indexed, or failed to be."""
-        return queries.known(self._catalog)
+    def known(self, below: Iterable[Path] | None = None) -> dict[Path, KnownFile]:
+        """Every file that was indexed, or failed to be, in order of path.
+
+        Args:
+            below: only files that are named here, or lie below what is named here.
+        """
+        with self._catalog.reading():
+            return queries.known(self._catalog, below)
+
+    def files(self, paths: Iterable[Path]) -> dict[Path, KnownFile]:
+        """Those of `paths` that are known."""
+        with self._catalog.reading():
+            return queries.files(self._catalog, paths)
+
+    def without_speech(self) -> set[str]:
+        """Fingerprints of the videos with sound that were indexed with speech turned off."""
+        return queries.without_speech(self._catalog)
+
+    @property
+    def clock(self) -> float | None:
+        """What the clock said when a run last looked after missing files; None where none is missing."""
+        with self._catalog.reading():
+            return queries.clock(self._catalog)
 
     def named(self, video_id: str) -> StoredVideo | None:
         """The video of this fingerprint, or None."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from savecli.datatypes import Volume
+
 Kind = Literal["seen", "frames", "heard", "said", "fused", "parts"]
 KINDS: tuple[Kind, ...] = ("seen", "frames", "heard", "said", "fused", "parts")
 SearchKind = Literal["seen", "heard", "said", "fused"]
@@ -29,6 +31,10 @@ class KnownFile(NamedTuple):
         fingerprint: of the video stored for it, None where it could not be indexed.
         reason, hint: why indexing it failed, None where it did not.
         attempts: how often in a row it failed as it is.
+        passing: whether the failure may have been the machine's and not the file's.
+        volume: what it lay on when it was last seen; None where an earlier version of save saw it.
+        missing_since: when a run first found it gone from its volume, in seconds since the epoch; None
+            where it was there.
     """
 
     size_bytes: int
@@ -37,6 +43,9 @@ class KnownFile(NamedTuple):
     reason: str | None = None
     hint: str | None = None
     attempts: int = 0
+    passing: bool = False
+    volume: Volume | None = None
+    missing_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +120,7 @@ class Counts:
     """How much is stored.
 
     Attributes:
+        n_missing: files that a run found gone from their volume.
         n_rows: rows of each kind that belong to a stored video.
         dead_share: 0..1, rows in the vector files that belong to none.
         size_bytes: of all files of the store.
@@ -126,6 +136,7 @@ class Counts:
     n_rows: dict[Kind, int]
     dead_share: float
     size_bytes: int
+    n_missing: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

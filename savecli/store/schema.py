@@ -96,4 +96,17 @@ _VERSION_2 = (
     "CREATE INDEX segments_fused ON segments (fused_start) WHERE n_fused > 0",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = (
+    # The volume that a file was last seen on; not known for files of before, until they are seen again.
+    "ALTER TABLE files ADD COLUMN volume TEXT",
+    "ALTER TABLE files ADD COLUMN mount BLOB",
+    "ALTER TABLE files ADD COLUMN label TEXT",
+    # When a run first found the file gone from its volume, in seconds since the epoch.
+    "ALTER TABLE files ADD COLUMN missing_since REAL",
+    # Whether the failure may have been the machine's and not the file's.
+    "ALTER TABLE files ADD COLUMN passing INTEGER NOT NULL DEFAULT 0",
+    # What the clock said when a run last looked after missing files: tells whether it has leapt since.
+    "ALTER TABLE state ADD COLUMN clock REAL NOT NULL DEFAULT 0",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)

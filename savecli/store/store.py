@@ -14,7 +14,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from savecli.datatypes import Embedding, Segment, Transcript, Video
+from savecli.datatypes import Embedding, Segment, Transcript, Video, Volume
 from savecli.errors import StoreError
 from savecli.store import folder
 from savecli.store.catalog import Catalog
@@ -97,6 +97,7 @@ class Store(Reader):
         frame_times: Sequence[NDArray[np.float64]],
         notes: Sequence[str] = (),
         partial: bool = False,
+        volume: Volume | None = None,
     ) -> None:
         """Stores a video; it is on disk, whole, when this returns.
 
@@ -111,32 +112,76 @@ class Store(Reader):
             frame_times: for each segment the time of each row of its `frames`, (F,) float64.
             notes: what a reader of this video should know.
             partial: whether the file was indexed only as far as it decodes.
+            volume: what the file lies on.
 
         Raises:
             ValueError: the sequences do not fit each other, or a row is not of unit norm.
         """
         self._writing.add(
-            video, segments, embeddings, transcript, frame_times, asr=asr, notes=notes, partial=partial
+            video,
+            segments,
+            embeddings,
+            transcript,
+            frame_times,
+            asr=asr,
+            notes=notes,
+            partial=partial,
+            volume=volume,
         )
 
-    def touch(self, found: Iterable[tuple[Path, int, int, str]]) -> None:
-        """Links many paths, each (path, size_bytes, mtime_ns, fingerprint), in one commit."""
+    def touch(self, found: Iterable[tuple[Path, int, int, str, Volume | None]]) -> None:
+        """Links many paths, each (path, size_bytes, mtime_ns, fingerprint, volume), in one commit."""
         self._writing.touch(found)
 
-    def link(self, path: Path, size_bytes: int, mtime_ns: int, fingerprint: str) -> None:
+    def link(
+        self, path: Path, size_bytes: int, mtime_ns: int, fingerprint: str, volume: Volume | None = None
+    ) -> None:
         """Adds or refreshes a path of a stored video; what was stored there before goes."""
-        self._writing.touch([(path, size_bytes, mtime_ns, fingerprint)])
+        self._writing.touch([(path, size_bytes, mtime_ns, fingerprint, volume)])
 
     def unlink(self, *paths: Path) -> int:
         """Forgets paths, and each video with its last path, in one commit; returns how many were known."""
         return self._writing.unlink(paths)
 
-    def fail(self, path: Path, size_bytes: int, mtime_ns: int, reason: str, hint: str) -> None:
+    def relink(self, moves: Mapping[Path, tuple[Path, int, int, Volume]]) -> None:
+        """Moves known files to other paths, in one commit.
+
+        Args:
+            moves: known path -> path, size_bytes, mtime_ns and volume now. What else was known at a new path
+                goes, and its video, if that was its last path.
+        """
+        self._writing.relink(moves)
+
+    def fail(
+        self,
+        path: Path,
+        size_bytes: int,
+        mtime_ns: int,
+        reason: str,
+        hint: str,
+        *,
+        passing: bool = False,
+        volume: Volume | None = None,
+    ) -> None:
         """Remembers that a file could not be indexed, until it is.
 
-        A video that is stored for the path stays if the file's size and mtime are what they were.
+        A video that is stored for the path stays if the file's size and mtime are what they were. `passing`
+        tells whether the failure may have been the machine's and not the file's.
         """
-        self._writing.fail(path, size_bytes, mtime_ns, reason, hint)
+        self._writing.fail(path, size_bytes, mtime_ns, reason, hint, passing=passing, volume=volume)
+
+    def survey(
+        self, *, seen: Mapping[Path, Volume], missing: Iterable[Path], now: float, afresh: bool = False
+    ) -> None:
+        """Notes what a look at the disks found of files that are known, in one commit.
+
+        Args:
+            seen: files that are there, and the volumes that they lie on.
+            missing: files that are gone from their volumes.
+            now: seconds since the epoch; `missing_since` of what was not missing before.
+            afresh: whether all missing files count as missing since `now`, as after a leap of the clock.
+        """
+        self._writing.survey(seen, missing, now, afresh=afresh)
 
     def compact(self) -> None:
         """Rewrites the vector files without dead rows; graphs go with the old ones. Readers go on."""

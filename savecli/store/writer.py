@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from savecli.datatypes import Embedding, Segment, Transcript, Video
+from savecli.datatypes import Embedding, Segment, Transcript, Video, Volume
 from savecli.errors import StoreError
 from savecli.store import changes, searcher
 from savecli.store.catalog import Catalog
@@ -57,6 +57,7 @@ class Writer:
         asr: str,
         notes: Sequence[str],
         partial: bool,
+        volume: Volume | None,
     ) -> None:
         """See `Store.add`."""
         _check_parallel(segments, embeddings, frame_times)
@@ -76,15 +77,30 @@ class Writer:
             starts = {kind: span.start for kind, span in appended.items()}
             ids = changes.add_segments(self._catalog, video_key, segments, embeddings, frame_times, starts)
             changes.add_utterances(self._catalog, video_key, transcript, segments, ids)
-            changes.point(self._catalog, video.path, video.size_bytes, video.mtime_ns, video.fingerprint)
+            changes.point(
+                self._catalog, video.path, video.size_bytes, video.mtime_ns, video.fingerprint, volume
+            )
 
-    def touch(self, found: Iterable[tuple[Path, int, int, str]]) -> None:
+    def touch(self, found: Iterable[tuple[Path, int, int, str, Volume | None]]) -> None:
         """See `Store.touch`."""
         with self._catalog.writing():
-            for path, size_bytes, mtime_ns, fingerprint in found:
+            for path, size_bytes, mtime_ns, fingerprint, volume in found:
                 if not self._catalog.rows("SELECT 1 FROM videos WHERE fingerprint = ?", fingerprint):
                     raise StoreError(f"no video {fingerprint} in the store", hint=f"save index {path}")
-                changes.point(self._catalog, path, size_bytes, mtime_ns, fingerprint)
+                changes.point(self._catalog, path, size_bytes, mtime_ns, fingerprint, volume)
+
+    def relink(self, moves: Mapping[Path, tuple[Path, int, int, Volume]]) -> None:
+        """See `Store.relink`."""
+        with self._catalog.writing():
+            changes.relink(self._catalog, moves)
+
+    def survey(
+        self, seen: Mapping[Path, Volume], missing: Iterable[Path], now: float, *, afresh: bool
+    ) -> None:
+        """See `Store.survey`."""
+        with self._catalog.writing():
+            changes.place(self._catalog, seen)
+            changes.miss(self._catalog, missing, now, afresh=afresh)
 
     def unlink(self, paths: Iterable[Path]) -> int:
         """See `Store.unlink`."""
@@ -94,10 +110,22 @@ class Writer:
             self._catalog.drop_backups()
         return n_known
 
-    def fail(self, path: Path, size_bytes: int, mtime_ns: int, reason: str, hint: str) -> None:
+    def fail(
+        self,
+        path: Path,
+        size_bytes: int,
+        mtime_ns: int,
+        reason: str,
+        hint: str,
+        *,
+        passing: bool,
+        volume: Volume | None,
+    ) -> None:
         """See `Store.fail`."""
         with self._catalog.writing():
-            changes.remember_failure(self._catalog, path, size_bytes, mtime_ns, reason, hint)
+            changes.remember_failure(
+                self._catalog, path, size_bytes, mtime_ns, reason, hint, passing=passing, volume=volume
+            )
 
     def compact(self) -> None:
         """See `Store.compact`."""

@@ -305,7 +305,7 @@ def test_importing_the_store_loads_no_engine():
 def test_ten_thousand_paths_in_one_commit(store, samples):
     samples.add(store, A, samples.content(1, 1))
     fingerprint = samples.content(1).fingerprint
-    store.touch((Path(f"/v/{i}.mp4"), 1, i, fingerprint) for i in range(10_000))
+    store.touch((Path(f"/v/{i}.mp4"), 1, i, fingerprint, None) for i in range(10_000))
     known = store.known()
     assert len(known) == 10_001
     assert known[Path("/v/77.mp4")].mtime_ns == 77
