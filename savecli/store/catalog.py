@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,9 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from savecli.errors import StoreError
-from savecli.store import schema
+from savecli.store import backup, lock, schema, seal
+from savecli.store.durable import crc32_of, publish
 
 _WAIT_S = 30.0
+_LAST_WAIT_MS = 1000
+_FREE = "free some space, and look at permissions; what is stored is safe"
 
 
 class Catalog:
@@ -22,24 +26,34 @@ class Catalog:
     Args:
         path: of `catalog.db`.
         writable: creates and migrates the file; the caller holds the write lock.
+        trusted: False opens a damaged catalog as far as it goes, to save what can be saved.
 
     Raises:
         StoreError: the file cannot be opened, is damaged, or of another version.
     """
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
+    def __init__(self, path: Path, *, writable: bool, trusted: bool = True) -> None:
         self.path = path
+        self._writable = writable
+        self._unsealed = False
+        if trusted:
+            _require_intact(path)
         with _translated(path):
             self._connection = self._open_writable() if writable else self._open_readable()
         try:
+            if trusted:
+                self._check_left_open()
             self._check_version(writable=writable)
         except StoreError:
-            self.close()
+            self._connection.close()
             raise
 
     def close(self) -> None:
-        """Ends the connection; the last writer's log is folded into the file."""
+        """Ends the connection; a writer folds its log into the file, keeps a copy of it, and seals it."""
+        revision = self._folded_revision() if self._unsealed else None
         self._connection.close()
+        if revision is not None:
+            _seal_again(self.path, revision)
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows of a query."""
@@ -71,6 +85,7 @@ class Catalog:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """One transaction: all of it is on disk when this ends, or nothing where it raises."""
+        self._unseal()
         with _translated(self.path), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
@@ -86,9 +101,50 @@ class Catalog:
         self.rows(f"PRAGMA busy_timeout = {int(_WAIT_S * 1000)}")
 
     def drop_backups(self) -> None:
-        """Removes what was kept of earlier versions: it still has the text of what is now forgotten."""
-        for backup in self.path.parent.glob(f"{self.path.name}.v*.bak"):
-            backup.unlink(missing_ok=True)
+        """Removes all copies of the catalog: they still have the text of what is now forgotten."""
+        backup.drop(self.path)
+
+    def faults(self, most: int = 5) -> list[str]:
+        """What SQLite finds wrong with the file itself, nothing where it is sound."""
+        try:
+            said = [str(row[0]) for row in self.rows(f"PRAGMA integrity_check({most})")]
+        except StoreError as error:
+            return [error.message]
+        return [what for what in said if what != "ok"]
+
+    def _unseal(self) -> None:
+        if self._writable and not self._unsealed:
+            try:
+                seal.break_(self.path)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot write into {self.path.parent}: {error.strerror}", hint=_FREE
+                ) from error
+            self._unsealed = True
+
+    def _check_left_open(self) -> None:
+        """Looks closer where the last writer did not finish, or somebody copied the folder while it wrote."""
+        if seal.is_there(self.path) or not (self._writable or lock.is_left_open(self.path.parent)):
+            return
+        if faults := self.faults() or self._beyond_the_end():
+            raise damaged(self.path, faults[0])
+        self._unsealed = self._writable
+
+    def _beyond_the_end(self) -> list[str]:
+        # A writer cuts the vector files at these lengths: a wrong one would cost what cannot be made again.
+        if not self.rows("SELECT 1 FROM sqlite_schema WHERE name = 'spans'"):
+            return []
+        sql = "SELECT kind FROM spans JOIN vectors USING (kind) WHERE start + spans.n_rows > vectors.n_rows"
+        return [f"videos have rows of {kind} that were never committed" for (kind,) in self.rows(sql)]
+
+    def _folded_revision(self) -> int | None:
+        """The revision of a catalog that is one file again; None where a reader still needs the log."""
+        try:
+            self.rows(f"PRAGMA busy_timeout = {_LAST_WAIT_MS}")
+            busy = self.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
+            return None if busy else int(self.rows("SELECT revision FROM state")[0][0])
+        except (StoreError, IndexError):
+            return None
 
     def _open_writable(self) -> sqlite3.Connection:
         connection = _connect(self.path, "mode=rwc")
@@ -121,20 +177,55 @@ class Catalog:
                 f"the store {self.path.parent} was written by an older version of save",
                 hint="run `save rebuild` once: it brings the store up to date",
             )
-        for version in range(found, wanted):
-            self._migrate(version)
+        if found < wanted:
+            self._migrate(found)
 
-    def _migrate(self, version: int) -> None:
+    def _migrate(self, found: int) -> None:
+        """All steps in one transaction, after a copy: an older save can still use what a failure leaves."""
+        self._unseal()
         with _translated(self.path):
-            if version:
-                backup = sqlite3.connect(self.path.with_name(f"{self.path.name}.v{version}.bak"))
-                with contextlib.closing(backup):
-                    self._connection.backup(backup)
+            if found:
+                self._copy_aside(backup.migration_path(self.path, found))
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
-                for statement in schema.MIGRATIONS[version]:
+                for statement in itertools.chain.from_iterable(schema.MIGRATIONS[found:]):
                     self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {version + 1}")
+                self._connection.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
+
+    def _copy_aside(self, target: Path) -> None:
+        temporary = target.with_name(target.name + ".tmp")
+        backup.drop_unfinished(self.path)
+        with contextlib.closing(sqlite3.connect(temporary)) as copy:
+            self._connection.backup(copy)
+        try:
+            publish(temporary, target)
+        except OSError as error:
+            raise StoreError(f"cannot write {target}: {error.strerror}", hint=_FREE) from error
+
+
+def damaged(path: Path, what: str) -> StoreError:
+    """What to raise where the catalog cannot be believed."""
+    return StoreError(f"the catalog {path} is damaged: {what}", hint="run `save verify --repair`")
+
+
+def _require_intact(path: Path) -> None:
+    try:
+        intact = not path.exists() or seal.is_intact(path)
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}", hint="look at its permissions") from error
+    if not intact:
+        raise damaged(path, "it is not what was written")
+
+
+def _seal_again(path: Path, revision: int) -> None:
+    """Copies and seals a catalog that is closed; on a full disk it stays without, which harms nothing."""
+    with contextlib.suppress(OSError):
+        try:
+            put = backup.make(path, revision)
+        except OSError:
+            size_bytes = path.stat().st_size
+            put = seal.Seal(size_bytes=size_bytes, crc32=crc32_of(path), revision=revision)
+        seal.put(path, put)
 
 
 def open_immutable(path: Path) -> sqlite3.Connection:
@@ -158,7 +249,11 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
     location = path.absolute().as_posix()
     root = "" if location.startswith("/") else "/"  # file:///C:/... on Windows
     uri = f"file://{root}{quote(os.fsencode(location))}?{options}"
-    return sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)
+    # A file from elsewhere: what its schema says is not run, and cells that reach beyond their page are told.
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA cell_size_check=ON")
+    return connection
 
 
 @contextlib.contextmanager
@@ -168,5 +263,5 @@ def _translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise StoreError(
             f"the catalog {path} cannot be used: {error}",
-            hint="look at free space and permissions, then run `save doctor`",
+            hint="look at free space and permissions, then run `save verify`",
         ) from error

@@ -47,3 +47,15 @@ def crc32_of(path: Path) -> int:
         while block := file.read(BLOCK_BYTES):
             crc = zlib.crc32(block, crc)
     return crc
+
+
+def copy_of(path: Path, target: Path) -> int:
+    """Copies a file and forces the copy to disk; returns the CRC-32 of what was copied."""
+    crc = 0
+    with path.open("rb") as source, target.open("wb") as copy:
+        while block := source.read(BLOCK_BYTES):
+            crc = zlib.crc32(block, crc)
+            copy.write(block)
+        copy.flush()
+        os.fsync(copy.fileno())
+    return crc

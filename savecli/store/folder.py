@@ -33,17 +33,23 @@ def check_format(home: Path) -> None:
     """Refuses a folder that this version cannot read.
 
     Raises:
-        StoreError: a newer version wrote it, or `FORMAT` is damaged.
+        StoreError: a newer version wrote it, `FORMAT` is damaged, or the catalog is gone: a writer
+            would begin an empty one, and cut off all rows.
     """
     text = (home / "FORMAT").read_text(encoding="utf-8", errors="replace").strip()
     if not text.isdecimal():
         raise StoreError(
-            f"{home / 'FORMAT'} is damaged: it says {text[:40]!r}", hint=f"it should say {FORMAT}"
+            f"{home / 'FORMAT'} is damaged: it says {text[:40]!r}", hint="run `save verify --repair`"
         )
     if int(text) > FORMAT:
         raise StoreError(
             f"the store {home} was written by a newer save (format {text}, this one knows {FORMAT})",
             hint="pip install --upgrade savecli",
+        )
+    if not (home / CATALOG_NAME).exists():
+        raise StoreError(
+            f"{home / CATALOG_NAME} is gone, without which the rest says nothing",
+            hint="`save verify --repair` looks for a copy of it",
         )
 
 

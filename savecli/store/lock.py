@@ -68,3 +68,30 @@ class WriteLock:
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
             return f"process {holder['pid']} on {holder['host']} since {since}"
         return "another process"
+
+
+def is_left_open(home: Path) -> bool:
+    """Whether the store's last writer is known to have died, or nobody can be writing at all.
+
+    A writer on another machine, or a process that has the dead one's number, counts as one at work.
+    """
+    try:
+        holder = json.loads((home / "writer.json").read_text(encoding="utf-8"))
+        at_work = holder["host"] != socket.gethostname() or _is_alive(int(holder["pid"]))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return not at_work
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # a signal would end the process there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

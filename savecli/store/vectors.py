@@ -31,8 +31,13 @@ def vector_path(home: Path, kind: Kind, generation: int) -> Path:
 
 
 def sweep(home: Path, current: Iterable[Path]) -> None:
-    """Removes vector files of other generations; one that is still mapped on Windows stays for next time."""
+    """Removes vector files of other generations; one that is still mapped on Windows stays for next time.
+
+    Where a current one is gone, all stay: another generation is then the best there is.
+    """
     kept = set(current)
+    if not all(path.exists() for path in kept):
+        return
     for path in home.iterdir():
         if _NAME.fullmatch(path.name) and path not in kept:
             try_unlink(path)
@@ -82,7 +87,7 @@ class RowView:
         if end > len(self.rows):
             raise StoreError(
                 f"{self.path} is damaged: it holds {len(self.rows)} rows where {self.n_rows} were written",
-                hint="`save doctor` names the videos: `save forget` them and `save index` them again",
+                hint="`save verify` names the videos, `save verify --repair` keeps the others",
             )
 
     def alive(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:

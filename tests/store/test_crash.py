@@ -146,7 +146,7 @@ def test_a_cut_vector_file_is_named_and_never_answers_wrongly(store, home, sampl
         ):
             with pytest.raises(StoreError, match="damaged") as caught:
                 needs_lost_rows()
-            assert "save forget" in caught.value.hint
+            assert "save verify --repair" in caught.value.hint
         store.unlink(B)
         samples.add(store, B, samples.many(2, 4))
         expected = samples.brute_force([samples.many(1, 4), samples.many(2, 4)], "seen", query)
@@ -180,12 +180,13 @@ def test_a_damaged_catalog_is_a_store_error(store, home, samples):
     path = home / "catalog.db"
     content = bytearray(path.read_bytes())
     content[4096 * 3 :] = bytes(len(content) - 4096 * 3)
-    path.write_bytes(content)
-    with Store.open(home, identity=None, mode="read") as reader:
-        assert reader.check()[0].subject == str(path)
-    path.write_bytes(b"this is no database at all" * 400)
-    with pytest.raises(StoreError, match="cannot be used"):
-        Store.open(home, identity=None, mode="read")
+    for damaged in (bytes(content), b"this is no database at all" * 400):
+        path.write_bytes(damaged)
+        for mode in ("read", "write"):
+            with pytest.raises(StoreError, match="damaged") as caught:
+                Store.open(home, identity=None, mode=mode)
+            assert "save verify --repair" in caught.value.hint
+    assert path.read_bytes() == damaged
 
 
 def test_a_full_disk_is_an_error_and_harms_nothing(home, samples):
