@@ -96,7 +96,8 @@ class Kept:
         partial = place.with_name(f"{place.name}.{uuid4().hex}.part")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(save(arrays))
+            # safetensors takes an array's memory as it lies, and would mix up a transposed one.
+            partial.write_bytes(save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
             partial.replace(place)
         except OSError as error:
             with suppress(OSError):

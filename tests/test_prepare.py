@@ -18,7 +18,7 @@ from savecli.datatypes import MediaSpec
 from savecli.errors import MediaError, SaveError
 from savecli.media.footage import Timeline, Track
 from savecli.model.fbank import log_mel
-from savecli.prepare import Prepared, Shelf, frame_times, prepare, prepare_all
+from savecli.prepare import Kept, Prepared, Shelf, frame_times, prepare, prepare_all
 
 PX, N_BITS, RATE_HZ, TICKS = 64, 8, 16_000, 30_000
 SPEC = MediaSpec(n_frames=4, resize_px=PX, size_px=PX, sample_rate_hz=RATE_HZ, resampler="pillow")
@@ -269,6 +269,19 @@ def test_a_damaged_entry_is_decoded_again(make, decoder, shelf, tmp_path, damage
     assert shelf.load(path) is None
     assert not shelf.has(path)
     same(shelf.prepare(path, decoder), whole)
+
+
+def test_arrays_are_kept_however_they_lie_in_memory(tmp_path):
+    kept, wide = Kept(tmp_path / "cache", needs_mb=1), np.arange(12, dtype=np.float32).reshape(3, 4)
+    given = {"turned": wide.T, "every other": wide[::2, ::-1], "one": np.array(5), "none": wide[:0]}
+    kept.store("key", given)
+    found = kept.load("key", needs=tuple(given))
+    assert found is not None
+    for name, array in given.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype)
+    assert kept.load("key", needs=("another",)) is None
+    assert not kept.has("key")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
