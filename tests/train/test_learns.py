@@ -6,6 +6,7 @@ Three trainings of the same length, in processes of their own because two cores 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +24,17 @@ from savecli.train.measure import score_all
 N_TEST = 12
 RUNS = {"all": (), "deaf": ("--no-audio",), "speechless": ("--no-speech",)}
 KINDS = ("seen", "heard", "said")
+NAMES = ("neither", "sound", "speech")  # what `save eval` calls them, by their words
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("learns")
+
+
+@pytest.fixture(scope="module")
+def found(folder):
     """R@1, 0..1, by training and by kind of query."""
-    folder = tmp_path_factory.mktemp("learns")
     make_toy(folder / "toy", n_train=160, n_test=N_TEST, seed=1)
 
     def run(name):
@@ -80,3 +86,32 @@ def test_without_speech_it_cannot_find_what_is_said(found):
 def test_without_audio_it_cannot_find_what_is_heard(found):
     assert found["deaf"]["heard"] <= 0.25, found
     assert found["all"]["heard"] >= found["deaf"]["heard"] + 0.3, found
+
+
+@pytest.mark.timeout(900)
+def test_save_eval_measures_the_same_and_its_ablations_take_away_what_they_say(found, folder):
+    def evaluated(*more):
+        given = (
+            "--data",
+            folder / "toy",
+            "--model",
+            folder / "all",
+            "--cache",
+            folder / "features",
+            "--json",
+        )
+        command = [sys.executable, "-c", MAIN, "eval", "toy", *map(str, given), "--device", "cpu", *more]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        kinds = json.loads(done.stdout)["by_kind"]
+        return {kind: kinds[name]["R@1"] / 100 for kind, name in zip(KINDS, NAMES, strict=True)}
+
+    whole = evaluated()
+    assert whole == pytest.approx(found["all"], abs=1e-4)
+    mute, deaf, apart = (evaluated("--ablate", name) for name in ("speech", "audio", "fusion"))
+    # It was trained with both; what it does not hear or read now it cannot find.
+    assert mute["said"] <= min(0.25, whole["said"] - 0.3), (whole, mute)
+    assert deaf["heard"] <= min(0.25, whole["heard"] - 0.25), (whole, deaf)
+    assert mute["heard"] > deaf["heard"], (mute, deaf)
+    assert deaf["said"] > mute["said"], (mute, deaf)
+    assert sum(apart.values()) < sum(whole.values()), (whole, apart)
