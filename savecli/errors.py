@@ -4,7 +4,9 @@
 
     SaveError            expected: the command line prints message and hint, and exits 2
     ├── MediaError       a file that cannot be read as a video
-    │   └── MediaTimeout   ... or that keeps the decoder busy without getting anywhere
+    │   ├── MediaTimeout   ... or that keeps the decoder busy without getting anywhere
+    │   ├── MediaCrash     ... or that the decoder does not survive
+    │   └── MediaUnfinished   ... as it is still being written; it has not failed
     ├── SpeechError      a transcriber that cannot run
     ├── WeightsError     weights that are missing, damaged or of the wrong shape
     ├── StoreError       a store that cannot be opened, locked or trusted
@@ -45,6 +47,14 @@ class MediaError(SaveError):
 
 class MediaTimeout(MediaError):  # noqa: N818 - a time-out is what it is
     """A file on which the decoder made no headway within its time limit."""
+
+
+class MediaCrash(MediaError):  # noqa: N818
+    """A file on which the decoder's process died, be it the file's fault or the machine's."""
+
+
+class MediaUnfinished(MediaError):  # noqa: N818
+    """A file that is still being written: the next run will find it whole."""
 
 
 class SpeechError(SaveError):

@@ -34,6 +34,7 @@ OWNERS = {
     "hnswlib": ["store/graph.py"],
     "imagebind": ["model/teacher.py"],
     "open_clip": ["model/*"],
+    "pathspec": ["media/ignore.py"],
     "platformdirs": ["config.py"],
     "pyarrow": ["bench/parquet.py"],
     "regex": ["model/inputs.py"],
@@ -50,6 +51,7 @@ LAZY = {
     "PIL": ["media/*"],
     "imagebind": ["model/*"],
     "open_clip": ["model/*"],
+    "pathspec": ["media/*"],
     "pyarrow": ["bench/*"],
     "torch": ["speech/*"],
 }

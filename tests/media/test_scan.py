@@ -1,12 +1,16 @@
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
-from savecli.errors import MediaError
-from savecli.media.scan import Found, Unreadable, fingerprint, scan
+from savecli.datatypes import Volume
+from savecli.errors import MediaError, MediaUnfinished
+from savecli.media import scan as module
+from savecli.media.scan import Found, Unreadable, fingerprint, is_as_found, rest_s, scan, settled
 from savecli.media.signature import kind_of
+from savecli.media.volumes import Volumes
 
 MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(64)
 MKV = b"\x1a\x45\xdf\xa3" + bytes(64)
@@ -77,6 +81,49 @@ def test_exclude(tmp_path: Path) -> None:
     assert found(tmp_path, exclude=[f"{tmp_path}/raw/*"]) == ["a.mp4", "b.draft.mp4"]
 
 
+def test_what_is_excluded_is_not_even_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "dead.mp4").symlink_to(tmp_path / "nowhere")
+    assert list(unreadable(tmp_path)) == ["dead.mp4"]
+    assert unreadable(tmp_path, exclude=["dead*"]) == {}
+
+
+def test_a_known_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(MP4)
+    asked, opened, real = [], [], module._open_regular
+    monkeypatch.setattr(module, "_open_regular", lambda path: opened.append(path.name) or real(path))
+
+    def is_known(path: Path, size_bytes: int, mtime_ns: int) -> bool:
+        asked.append((path, size_bytes, mtime_ns))
+        return path.name == "a.mp4"
+
+    assert found(tmp_path, is_known=is_known) == ["a.mp4", "b.mp4"]
+    assert opened == ["b.mp4"]
+    status = (tmp_path / "a.mp4").stat()
+    assert asked[0] == (tmp_path / "a.mp4", status.st_size, status.st_mtime_ns)
+
+
+def test_each_file_is_told_with_what_it_lies_on(tmp_path: Path) -> None:
+    drive = tmp_path / "drive"
+    (drive / "deep").mkdir(parents=True)
+    (tmp_path / "a.mp4").write_bytes(MP4)
+    (drive / "deep" / "b.mp4").write_bytes(MP4)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "c.mp4").symlink_to(drive / "deep" / "b.mp4")
+
+    def mounted_at(path: Path) -> Volume:
+        mount = drive if drive in (path, *path.parents) else Path("/")
+        return Volume(identity=f"uuid:{mount.name}", mount=mount, label=mount.name)
+
+    volumes = Volumes(mounted_at)
+    lying = {x.path.name: x.volume.label for x in scan([tmp_path], volumes=volumes) if isinstance(x, Found)}
+    assert lying == {"a.mp4": "", "b.mp4": "drive"}
+    linked = {x.path.name: x.volume.label for x in scan([tmp_path / "root"], volumes=volumes)}
+    assert linked == {"c.mp4": "drive"}
+    named = [x.volume.label for x in scan([drive / "deep" / "b.mp4"], volumes=volumes)]
+    assert named == ["drive"]
+
+
 def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.mp4").write_bytes(MP4)
@@ -137,6 +184,68 @@ def test_fingerprint_sees_head_middle_tail_and_size(tmp_path: Path) -> None:
     assert all(len(digest) == 32 for digest in seen)
     file.write_bytes(whole)
     assert fingerprint(Path(shutil.copy(file, tmp_path / "copy"))) == fingerprint(file)
+
+
+def only(path: Path) -> Found:
+    (one,) = scan([path])
+    assert isinstance(one, Found)
+    return one
+
+
+def test_a_file_at_rest_is_taken_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = tmp_path / "x.mp4"
+    video.write_bytes(MP4)
+    monkeypatch.setattr(module.time, "sleep", lambda _: pytest.fail("it waited"))
+    now = time.time()
+    for mtime_s in (now - 2.1, now + 3600, 0):
+        os.utime(video, (mtime_s, mtime_s))
+        assert settled(only(video), 2.0) == only(video)
+    os.utime(video, (now - 2.1, now - 2.1))
+    before = only(video)
+    video.write_bytes(MP4 * 2)  # since it was found
+    os.utime(video, (now - 2.1, now - 2.1))
+    assert settled(before, 2.0).size_bytes == 2 * len(MP4)
+
+
+def test_a_file_that_was_just_written_is_looked_at_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = tmp_path / "x.mp4"
+    video.write_bytes(MP4)
+    waited = []
+    monkeypatch.setattr(module.time, "sleep", waited.append)
+    assert settled(only(video), 5.0) == only(video)
+    assert 4 < waited[0] <= 5
+
+    def write_on(_: float) -> None:
+        with video.open("ab") as file:
+            file.write(MP4)
+
+    monkeypatch.setattr(module.time, "sleep", write_on)
+    with pytest.raises(MediaUnfinished, match="still being written"):
+        settled(only(video), 5.0)
+    monkeypatch.setattr(module.time, "sleep", lambda _: video.unlink())
+    with pytest.raises(MediaUnfinished):
+        settled(only(video), 5.0)
+
+
+def test_a_file_that_went_away_is_unfinished(tmp_path: Path) -> None:
+    video = tmp_path / "x.mp4"
+    video.write_bytes(MP4)
+    one = only(video)
+    assert is_as_found(one)
+    video.unlink()
+    assert not is_as_found(one)
+    with pytest.raises(MediaUnfinished, match="went away"):
+        settled(one, 0.0)
+
+
+def test_rest_is_counted_from_the_last_change() -> None:
+    now = time.time()
+    assert rest_s(int((now - 1) * 1e9), 3.0) == pytest.approx(2, abs=0.2)
+    assert rest_s(int((now - 3.1) * 1e9), 3.0) == 0
+    assert rest_s(int((now + 5) * 1e9), 3.0) == 0
+    assert rest_s(int(now * 1e9), 0.0) == 0
 
 
 @pytest.mark.parametrize(
