@@ -103,17 +103,26 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A file that the store has forgotten, as it is gone from its volume."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """A file that cannot be indexed.
+    """A file that cannot be indexed, or a folder that cannot be looked through.
 
     Attributes:
         known: it failed before, has not changed since, and was not tried again.
+        unfinished: it is still being written, and the next run tries it again.
     """
 
     path: Path
     reason: str
     hint: str
     known: bool = False
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +132,9 @@ class Summary:
     Attributes:
         footage_s: length of what was indexed.
         n_without_speech: unchanged videos with sound that were indexed with speech turned off.
+        n_removed: files that were gone, and are forgotten now.
+        n_missing: files that are gone, and still known.
+        n_away: known files that are out of reach, as their drive is not mounted or does not answer.
     """
 
     n_indexed: int
@@ -133,9 +145,12 @@ class Summary:
     elapsed_s: float
     stage_s: Mapping[str, float] = field(default_factory=dict)
     n_without_speech: int = 0
+    n_removed: int = 0
+    n_missing: int = 0
+    n_away: int = 0
 
 
-Event = Planned | Progress | Indexed | Unchanged | Moved | Skipped | Summary
+Event = Planned | Progress | Indexed | Unchanged | Moved | Removed | Skipped | Summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

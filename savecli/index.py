@@ -1,4 +1,4 @@
-"""Folders -> store: what is new or changed is read, what is known is left alone.
+"""Folders -> store: what is new or changed is read, what is known is left alone, what is gone is noted.
 
 A generator of events: progress bars, JSON lines and tests are readers of one stream. One bad file is a
 `Skipped`, and each video is one commit, so a killed run loses at most the video in work.
@@ -13,16 +13,27 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from savecli.datatypes import Video
-from savecli.errors import MediaError
-from savecli.events import Event, Indexed, Moved, Planned, Skipped, Summary, Unchanged
-from savecli.media.scan import Found, Unreadable, fingerprint, scan
-from savecli.pipeline import Pipeline, Processed
-from savecli.store import Store, StoredVideo
-
-CHANGING = MediaError(
-    "it changed, or went away, while it was read", hint="run `save index` again when it is complete"
+from savecli.datatypes import Video, Volume
+from savecli.errors import MediaCrash, MediaError, MediaTimeout, MediaUnfinished
+from savecli.events import Event, Indexed, Moved, Planned, Removed, Skipped, Summary, Unchanged
+from savecli.media.scan import (
+    Found,
+    Unreadable,
+    changing,
+    fingerprint,
+    is_as_found,
+    rest_s,
+    scan,
+    settled,
+    whole,
 )
+from savecli.media.volumes import Volumes, is_there, is_weak
+from savecli.missing import Losses, losses
+from savecli.pipeline import Pipeline, Processed
+from savecli.store import KnownFile, Store, StoredVideo
+
+N_ATTEMPTS = 3
+"""So often a file is read, in as many runs, whose failure may be the machine's: no headway, a crash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +44,19 @@ class Options:
         paths: folders and files.
         exclude: shell patterns of names or whole paths to leave out.
         force: read everything again, also what failed before.
+        retry_failed: read only what failed before, under `paths`, or anywhere if they are none.
+        sweep: forget at once what is gone, and not after 30 days.
         asr: the transcriber that the pipeline will have, to tell what was indexed without one.
+        settle_s: a file must have been left in peace for so long.
     """
 
     paths: tuple[Path, ...]
     exclude: tuple[str, ...] = ()
     force: bool = False
+    retry_failed: bool = False
+    sweep: bool = False
     asr: str = "off"
+    settle_s: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,8 +70,32 @@ class _Counts:
     stage_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
+@dataclass(slots=True, kw_only=True)
+class _Plan:
+    """What a look at the folders says.
+
+    Attributes:
+        known: what the store has of these folders.
+        found: what is there, and which volume it lies on.
+        todo: what must be read.
+        moved: old paths of files that turned up under another one.
+        successors: pairs of identities, of the volume that an unchanged file lay on and the one it lies on.
+    """
+
+    known: Mapping[Path, KnownFile]
+    found: dict[Path, Volume] = field(default_factory=dict)
+    todo: list[Found] = field(default_factory=list)
+    moved: set[Path] = field(default_factory=set)
+    successors: set[tuple[str, str]] = field(default_factory=set)
+
+
 def index(
-    options: Options, store: Store, open_pipeline: Callable[[], AbstractContextManager[Pipeline]]
+    options: Options,
+    store: Store,
+    open_pipeline: Callable[[], AbstractContextManager[Pipeline]],
+    *,
+    look: Callable[[], Volumes] = Volumes,
+    now: Callable[[], float] = time.time,
 ) -> Iterator[Event]:
     """Bring the store up to date with `options.paths`.
 
@@ -62,31 +103,21 @@ def index(
         options: what to index.
         store: open for writing.
         open_pipeline: called once, and only if there is something to read.
+        look: what is mounted, each time it matters.
+        now: seconds since the epoch.
 
     Raises:
         SaveError: what no other file would survive either: weights, disk, store.
     """
     started = time.perf_counter()
     counts = _Counts()
-    todo = yield from _compare(options, store, counts)
-    yield Planned(n_files=len(todo), n_bytes=sum(found.size_bytes for found in todo))
-    with ExitStack() as models:
-        pipeline: Pipeline | None = None
-        for found in todo:
-            try:
-                video_id = fingerprint(found.path)
-                stored = None if options.force else store.named(video_id)
-                if stored is not None:
-                    yield _link(found, stored, store, counts)
-                    continue
-                pipeline = pipeline or models.enter_context(open_pipeline())
-                yield (yield from _read(found, video_id, store, pipeline, counts))
-            except MediaError as error:
-                # A file that is still being copied, or gone, has not failed: it is tried again next time.
-                if _is_as_found(found):
-                    store.fail(found.path, found.size_bytes, found.mtime_ns, error.message, error.hint)
-                yield _skip(found.path, error, counts)
+    plan = yield from _compare(options, store, counts, look())
+    yield Planned(n_files=len(plan.todo), n_bytes=sum(found.size_bytes for found in plan.todo))
+    yield from _read_all(plan, options, store, open_pipeline, counts, look)
     store.maybe_rebuild()
+    lost = None if options.retry_failed else _losses(options, plan, store, look, now)
+    if lost is not None:
+        yield from _note(lost, plan, options, store, counts)
     yield Summary(
         n_indexed=counts.indexed,
         n_unchanged=counts.unchanged,
@@ -96,51 +127,159 @@ def index(
         elapsed_s=time.perf_counter() - started,
         stage_s=dict(counts.stage_s),
         n_without_speech=counts.without_speech,
+        n_removed=len(lost.due) if lost else 0,
+        n_missing=len(lost.gone) if lost else 0,
+        n_away=len(lost.away) if lost else 0,
     )
 
 
-def _compare(options: Options, store: Store, counts: _Counts) -> Generator[Event, None, list[Found]]:
-    """Events for what needs no reading; returns what does."""
-    known = store.known()
-    mute = (
-        {v.video_id for v in store.videos() if v.asr == "off" and v.has_audio}
-        if options.asr != "off"
-        else set()
-    )
-    todo = []
-    for item in scan(options.paths, exclude=options.exclude):
+def has_news(
+    options: Options,
+    store: Store,
+    *,
+    look: Callable[[], Volumes] = Volumes,
+    now: Callable[[], float] = time.time,
+) -> bool:
+    """Whether `index` would change anything; the store may be open for reading only."""
+    looking = _compare(options, store, _Counts(), look())
+    while True:
+        try:
+            next(looking)
+        except StopIteration as end:
+            plan: _Plan = end.value
+            return bool(plan.todo) or _losses(options, plan, store, look, now).is_news
+
+
+def _compare(
+    options: Options, store: Store, counts: _Counts, volumes: Volumes
+) -> Generator[Event, None, _Plan]:
+    """Events for what needs no reading; returns the plan for the rest."""
+    roots = [whole(path) for path in options.paths]
+    known = store.known(roots or None)
+    paths: list[Path] | tuple[Path, ...] = roots
+    if options.retry_failed:
+        known = {path: file for path, file in known.items() if file.reason is not None}
+        paths = tuple(known)
+    plan = _Plan(known=known)
+    mute = store.without_speech() if options.asr != "off" else set()
+
+    def is_known(path: Path, size_bytes: int, mtime_ns: int) -> bool:
+        file = known.get(path)
+        return file is not None and (file.size_bytes, file.mtime_ns) == (size_bytes, mtime_ns)
+
+    for item in scan(paths, exclude=options.exclude, is_known=is_known, volumes=volumes):
         if isinstance(item, Unreadable):
             yield _skip(item.path, item.error, counts)
             continue
+        plan.found[item.path] = item.volume
         file = known.get(item.path)
-        if (
-            options.force
-            or file is None
-            or (file.size_bytes, file.mtime_ns) != (item.size_bytes, item.mtime_ns)
-        ):
-            todo.append(item)
+        if file is None or not is_known(item.path, item.size_bytes, item.mtime_ns):
+            plan.todo.append(item)
+            continue
+        if file.volume is not None and file.volume.identity != item.volume.identity:
+            plan.successors.add((file.volume.identity, item.volume.identity))
+        if options.force or options.retry_failed or (file.passing and file.attempts < N_ATTEMPTS):
+            plan.todo.append(item)
         elif file.reason is not None:
             yield _skip(item.path, MediaError(file.reason, hint=file.hint or ""), counts, known=True)
         else:
             counts.unchanged += 1
             counts.without_speech += file.fingerprint in mute
             yield Unchanged(path=item.path)
-    return todo
+    return plan
+
+
+def _read_all(
+    plan: _Plan,
+    options: Options,
+    store: Store,
+    open_pipeline: Callable[[], AbstractContextManager[Pipeline]],
+    counts: _Counts,
+    look: Callable[[], Volumes],
+) -> Iterator[Event]:
+    """What is to be done is done, one file after the other."""
+    with ExitStack() as models:
+        pipeline: Pipeline | None = None
+        for found in _steady_first(plan.todo, options.settle_s):
+            video_id = ""
+            try:
+                found = settled(found, options.settle_s)
+                video_id = fingerprint(found.path)
+                stored = None if options.force else store.named(video_id)
+                if not options.force and (clash := _clash(found, video_id, plan)):
+                    yield _skip(found.path, clash, counts)
+                    continue
+                if stored is not None:
+                    yield _link(found, stored, store, counts, plan, look)
+                    continue
+                pipeline = pipeline or models.enter_context(open_pipeline())
+                yield (yield from _read(found, video_id, store, pipeline, counts))
+            except MediaError as error:
+                if video_id and not isinstance(error, MediaUnfinished) and is_as_found(found):
+                    _fail(found, error, store)
+                yield _skip(found.path, error, counts)
 
 
 def _skip(path: Path, error: MediaError, counts: _Counts, *, known: bool = False) -> Skipped:
     counts.skipped += 1
-    return Skipped(path=path, reason=error.message, hint=error.hint, known=known)
+    unfinished = isinstance(error, MediaUnfinished)
+    return Skipped(path=path, reason=error.message, hint=error.hint, known=known, unfinished=unfinished)
 
 
-def _link(found: Found, stored: StoredVideo, store: Store, counts: _Counts) -> Event:
+def _fail(found: Found, error: MediaError, store: Store) -> None:
+    store.fail(
+        found.path,
+        found.size_bytes,
+        found.mtime_ns,
+        error.message,
+        error.hint,
+        passing=isinstance(error, MediaTimeout | MediaCrash),
+        volume=found.volume,
+    )
+
+
+def _steady_first(todo: list[Found], settle_s: float) -> list[Found]:
+    """What was written just now comes last: it is left in peace meanwhile."""
+    return sorted(todo, key=lambda found: rest_s(found.mtime_ns, settle_s) > 0)
+
+
+def _clash(found: Found, video_id: str, plan: _Plan) -> MediaError | None:
+    """What keeps a path that the store knows from another drive, with other content, from being replaced.
+
+    Two drives that are mounted at one place in turns would be taken for one whose files change.
+    """
+    file = plan.known.get(found.path)
+    if file is None or file.volume is None or file.fingerprint in (None, video_id):
+        return None
+    was, is_now = file.volume, found.volume
+    pair = (was.identity, is_now.identity)
+    # A library that was copied to a new drive has files that did not change.
+    if was.identity == is_now.identity or is_weak(was) or is_weak(is_now) or pair in plan.successors:
+        return None
+    return MediaError(
+        f"another drive, {was.label}, was indexed at this place, with another video under this name",
+        hint=f"mount one of the two elsewhere, or let go of the other's: save forget {found.path}",
+    )
+
+
+def _link(
+    found: Found,
+    stored: StoredVideo,
+    store: Store,
+    counts: _Counts,
+    plan: _Plan,
+    look: Callable[[], Volumes],
+) -> Event:
     """A file whose content is stored already: touched, moved from a path that is gone, or copied."""
-    store.link(found.path, found.size_bytes, found.mtime_ns, stored.video_id)
+    store.link(found.path, found.size_bytes, found.mtime_ns, stored.video_id, found.volume)
     if found.path in stored.paths:
         counts.unchanged += 1
         return Unchanged(path=found.path)
-    if (gone := next((path for path in stored.paths if not path.exists()), None)) is not None:
+    volumes, files = look(), store.files(stored.paths)
+    gone = next((path for path, file in files.items() if volumes.is_gone(path, file.volume)), None)
+    if gone is not None:
         store.unlink(gone)
+        plan.moved.add(gone)
         counts.moved += 1
         return Moved(path=found.path, old_path=gone)
     counts.indexed += 1
@@ -157,13 +296,49 @@ def _link(found: Found, stored: StoredVideo, store: Store, counts: _Counts) -> E
     )
 
 
+def _losses(
+    options: Options,
+    plan: _Plan,
+    store: Store,
+    look: Callable[[], Volumes],
+    now: Callable[[], float],
+) -> Losses:
+    known = {path: file for path, file in plan.known.items() if path not in plan.moved}
+    return losses(known, plan.found, store, look(), now=now(), sweep=options.sweep)
+
+
+def _note(
+    lost: Losses, plan: _Plan, options: Options, store: Store, counts: _Counts
+) -> Iterator[Removed | Skipped]:
+    """Writes down what is gone, and tells what is forgotten, and which folders have lost their drive."""
+    if lost.due:
+        store.unlink(*lost.due)
+        yield from (Removed(path=path) for path in lost.due)
+    if lost.is_news:
+        store.survey(seen=lost.seen, missing=lost.gone, now=lost.now, afresh=lost.afresh)
+    for root in dict.fromkeys(whole(path) for path in options.paths):
+        drives = [drive for path, drive in lost.away.items() if path == root or root in path.parents]
+        empty = not any(path == root or root in path.parents for path in plan.found)
+        if drives and empty and is_there(root):
+            yield _skip(root, _without_drive(drives), counts)
+
+
+def _without_drive(drives: list[str]) -> MediaError:
+    labels = ", ".join(sorted({drive for drive in drives if drive}))
+    return MediaError(
+        f"no video is in it now, but the store knows {len(drives)} there"
+        + (f" on drive {labels}, which is not mounted" if labels else ", and their drive may not be mounted"),
+        hint="nothing was changed: mount it and run this again, or `save forget` them",
+    )
+
+
 def _read(
     found: Found, video_id: str, store: Store, pipeline: Pipeline, counts: _Counts
 ) -> Generator[Event, None, Indexed]:
     started = time.perf_counter()
     processed = yield from pipeline.process(found.path)
-    if not _is_as_found(found):
-        raise CHANGING
+    if not is_as_found(found):
+        raise changing()
     video = _video(found, video_id, processed)
     storing = time.perf_counter()
     store.add(
@@ -175,6 +350,7 @@ def _read(
         frame_times=processed.frame_times,
         notes=processed.notes,
         partial=processed.partial,
+        volume=found.volume,
     )
     stage_s = {**processed.stage_s, "store": time.perf_counter() - storing}
     _count(video.duration_s, stage_s, counts)
@@ -197,14 +373,6 @@ def _count(duration_s: float, stage_s: Mapping[str, float], counts: _Counts) -> 
     counts.footage_s += duration_s
     for stage, seconds in stage_s.items():
         counts.stage_s[stage] += seconds
-
-
-def _is_as_found(found: Found) -> bool:
-    try:
-        status = found.path.stat()
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (found.size_bytes, found.mtime_ns)
 
 
 def _video(found: Found, video_id: str, processed: Processed) -> Video:

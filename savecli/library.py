@@ -15,6 +15,7 @@ from savecli.datatypes import Check
 from savecli.errors import MediaError, SaveError, StoreError, WeightsError
 from savecli.events import Pulled, Pulling
 from savecli.media.scan import whole
+from savecli.media.volumes import Volumes, absent
 from savecli.store import Store, StoredVideo
 
 if TYPE_CHECKING:
@@ -33,10 +34,27 @@ def find(store: Store, path: Path) -> StoredVideo:
     video = store.video(path)
     if video is not None:
         return video
-    file = store.known().get(path)
+    file = store.files([path]).get(path)
     if file is not None and file.reason is not None:
         raise StoreError(f"{path} could not be indexed: {file.reason}", hint=file.hint or "")
     raise StoreError(f"{path} is not in the store", hint=shlex.join(("save", "index", str(path))))
+
+
+def away(
+    store: Store, paths: Sequence[Path] | None = None, look: Callable[[], Volumes] = Volumes
+) -> dict[Path, str]:
+    """Files of stored videos that cannot be played now.
+
+    Each comes with the label of its drive if that is not mounted, "" otherwise.
+
+    Args:
+        store: open for reading or writing.
+        paths: the files to look at; None looks at all.
+        look: what is mounted.
+    """
+    files = store.known() if paths is None else store.files(paths)
+    stored = {path: file.volume for path, file in files.items() if file.fingerprint is not None}
+    return absent(stored, look())
 
 
 def forget(store: Store, paths: Sequence[Path]) -> int:
@@ -46,7 +64,7 @@ def forget(store: Store, paths: Sequence[Path]) -> int:
         StoreError: none of them is in the store.
     """
     named = [whole(path) for path in paths]
-    known = [path for path in store.known() if any(path == name or name in path.parents for name in named)]
+    known = store.known(named)
     if not known:
         raise StoreError(f"nothing under {', '.join(map(str, named))} is in the store", hint="save list")
     return store.unlink(*known)

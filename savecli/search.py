@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from savecli.datatypes import Ask, MediaSpec, Moment, Results, Utterance
 from savecli.errors import QueryError
+from savecli.media.volumes import Volumes, absent
 from savecli.model.score import MODALITIES, TERMS, Candidates, Query, Score, Stack
 from savecli.model.words import content
 from savecli.store import Kind, Store, StoredSegment
@@ -60,7 +61,13 @@ def empty_query() -> QueryError:
 
 
 def search(
-    ask: Ask | str, store: Store, encoder: QueryEncoder, *, top_k: int = 10, threshold: float | None = None
+    ask: Ask | str,
+    store: Store,
+    encoder: QueryEncoder,
+    *,
+    top_k: int = 10,
+    threshold: float | None = None,
+    look: Callable[[], Volumes] = Volumes,
 ) -> Results:
     """The moments that answer a query.
 
@@ -70,6 +77,7 @@ def search(
         encoder: of the model that made the store.
         top_k: how many moments.
         threshold: score below which nothing matches; None takes the model's own, 0 shows all.
+        look: what is mounted.
 
     Raises:
         QueryError: nothing is asked, or one of the texts is blank.
@@ -83,7 +91,7 @@ def search(
         scored, exact = _score(encoder.queries(ask), store, encoder)
     moments = [_moment(group) for group in _groups(scored)]
     moments.sort(key=lambda m: (-m.score, str(m.path), m.start_s))
-    kept = tuple(m for m in moments if m.score >= least)[:top_k]
+    kept = tuple(_located(m, store, look) for m in [m for m in moments if m.score >= least][:top_k])
     below = next((m for m in moments if m.score < least), None)
     return Results(moments=kept, nearest=below, exact=exact)
 
@@ -273,6 +281,17 @@ def _moment(group: Sequence[_Scored]) -> Moment:
         best_s=best.best_s,
         mounted=mounted,
     )
+
+
+def _located(moment: Moment, store: Store, look: Callable[[], Volumes]) -> Moment:
+    """The moment with the drive that its video is on, if that is why it cannot be played."""
+    if moment.mounted:
+        return moment
+    video = store.named(moment.video_id)
+    files = store.files(video.paths if video else ())
+    away = absent({path: file.volume for path, file in files.items()}, look())
+    path, drive = next(((path, drive) for path, drive in away.items() if drive), (moment.path, ""))
+    return replace(moment, path=path, drive=drive)
 
 
 def _path(paths: Sequence[Path]) -> tuple[Path, bool]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from savecli.datatypes import Utterance
-from savecli.errors import SpeechError, StoreError, WeightsError
-from savecli.events import Indexed, Moved, Planned, Progress, Skipped, Summary, Unchanged
-from savecli.index import Options, index
+from savecli.datatypes import Utterance, Volume
+from savecli.errors import MediaCrash, MediaTimeout, SpeechError, StoreError, WeightsError
+from savecli.events import Indexed, Moved, Planned, Progress, Removed, Skipped, Summary, Unchanged
+from savecli.index import N_ATTEMPTS, Options, has_news, index
+from savecli.media.volumes import Volumes
+from savecli.missing import DAY_S
 from savecli.pipeline import Pipeline
 from savecli.search import search
 
@@ -26,6 +30,9 @@ class Bench:
         self.transcriber = None
         self.n_opened = 0
         self.n_closed = 0
+        self.mounts = {}
+        self.mount(Path("/"), "root")
+        self.now = 1_790_000_000.0
 
     @contextmanager
     def open_pipeline(self):
@@ -35,10 +42,43 @@ class Bench:
         finally:
             self.n_closed += 1
 
-    def events(self, *paths, **options):
+    def options(self, *paths, **options):
         asr = self.transcriber.name if self.transcriber else "off"
-        chosen = Options(paths=paths or (self.folder,), asr=asr, **options)
-        return index(chosen, self.store, self.open_pipeline)
+        return Options(paths=paths or (self.folder,), asr=asr, **options)
+
+    def look(self):
+        return Volumes(self.mounted_at)
+
+    def mounted_at(self, path):
+        """The volume at the lowest of the mount points above `path`."""
+        return self.mounts[
+            max((m for m in self.mounts if m in (path, *path.parents)), key=lambda m: len(m.parts))
+        ]
+
+    def mount(self, folder, name):
+        folder.mkdir(exist_ok=True, parents=True)
+        self.mounts[folder] = Volume(identity=f"uuid:{name}", mount=folder, label=name)
+
+    def unmount(self, folder):
+        """What was in it is out of sight; the mount point stays. Returns where it is kept."""
+        del self.mounts[folder]
+        kept = folder.rename(folder.with_name(folder.name + " unplugged"))
+        folder.mkdir()
+        return kept
+
+    def remount(self, folder, name):
+        """Puts back what `unmount` took away."""
+        folder.rmdir()
+        folder.with_name(folder.name + " unplugged").rename(folder)
+        self.mount(folder, name)
+
+    def events(self, *paths, **options):
+        chosen = self.options(*paths, **options)
+        return index(chosen, self.store, self.open_pipeline, look=self.look, now=lambda: self.now)
+
+    def has_news(self, *paths, **options):
+        chosen = self.options(*paths, **options)
+        return has_news(chosen, self.store, look=self.look, now=lambda: self.now)
 
     def run(self, *paths, **options):
         """All events but progress."""
@@ -338,3 +378,282 @@ def test_a_name_that_is_no_unicode_is_read_and_found_again(bench, two):
     assert bench.run()[-1].n_indexed == 2
     assert bench.run()[-1].n_unchanged == 2
     assert search("red", bench.store, bench.encoder).moments[0].path == strange
+
+
+# -- files that go away --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def usb(bench, colour_video):
+    """A drive with a red and a blue video in a folder, beside a green one at home; all are indexed."""
+    drive = bench.folder.parent / "media" / "usb"
+    bench.mount(drive, "USB")
+    for colour in ("blue", "red"):
+        colour_video(drive / "trip" / f"{colour}.mp4", colour)
+    colour_video(bench.folder / "green.mp4", "green")
+    assert bench.run(drive, bench.folder)[-1].n_indexed == 3
+    return drive
+
+
+def missing(bench):
+    return {path.name for path, file in bench.store.known().items() if file.missing_since is not None}
+
+
+def drives(bench, query):
+    results = search(query, bench.store, bench.encoder, look=bench.look)
+    return [(moment.path.name, moment.mounted, moment.drive) for moment in results.moments]
+
+
+def test_each_file_is_stored_with_what_it_lies_on(bench, usb):
+    labels = {path.name: file.volume.label for path, file in bench.store.known().items()}
+    assert labels == {"blue.mp4": "USB", "red.mp4": "USB", "green.mp4": "root"}
+
+
+def test_a_removed_file_is_marked_and_forgotten_a_month_later(bench, usb):
+    (usb / "trip" / "red.mp4").unlink()
+    events = bench.run(usb)
+    assert kinds(events) == [Unchanged, Planned, Summary]
+    assert (events[-1].n_missing, events[-1].n_removed) == (1, 0)
+    assert missing(bench) == {"red.mp4"}
+    assert drives(bench, "red") == [("red.mp4", False, "")]
+    bench.now += 30 * DAY_S
+    events = bench.run(usb)
+    assert kinds(events) == [Unchanged, Planned, Removed, Summary]
+    assert events[2].path == usb / "trip" / "red.mp4"
+    assert (events[-1].n_missing, events[-1].n_removed) == (0, 1)
+    assert found(bench, "red") == []
+    assert bench.store.check() == []
+
+
+def test_sweeping_forgets_at_once_and_only_what_is_gone(bench, usb):
+    (usb / "trip" / "red.mp4").unlink()
+    events = bench.run(usb, sweep=True)
+    assert [e.path.name for e in events if isinstance(e, Removed)] == ["red.mp4"]
+    assert {path.name for path in bench.store.known()} == {"blue.mp4", "green.mp4"}
+
+
+def test_only_what_was_asked_for_is_looked_after(bench, usb):
+    (usb / "trip" / "red.mp4").unlink()
+    assert bench.run(bench.folder, sweep=True)[-1].n_missing == 0
+    assert missing(bench) == set()
+
+
+def test_a_copy_of_a_forgotten_file_keeps_the_video(bench, usb):
+    copy = shutil.copyfile(usb / "trip" / "red.mp4", bench.folder / "copy.mp4")
+    bench.run(bench.folder)
+    (usb / "trip" / "red.mp4").unlink()
+    bench.run(usb, sweep=True)
+    assert found(bench, "red") == ["copy.mp4"]
+    assert bench.store.video(copy).paths == (copy,)
+
+
+def test_a_file_that_is_back_is_missing_no_more(bench, usb):
+    red = usb / "trip" / "red.mp4"
+    kept = red.rename(usb / "kept")
+    bench.run(usb, exclude=("kept",))
+    assert missing(bench) == {"red.mp4"}
+    kept.rename(red)
+    assert bench.has_news(usb)
+    assert bench.run(usb)[-1].n_missing == 0
+    assert missing(bench) == set()
+    assert not bench.has_news(usb)
+
+
+def test_an_unplugged_drive_loses_nothing_and_is_told(bench, usb):
+    bench.unmount(usb)
+    for options in ({}, {"sweep": True}):
+        events = bench.run(usb, **options)
+        assert kinds(events) == [Planned, Skipped, Summary]
+        assert events[1].path == usb
+        assert "the store knows 2 there on drive USB, which is not mounted" in events[1].reason
+        assert events[1].hint
+        assert (events[2].n_away, events[2].n_missing, events[2].n_removed) == (2, 0, 0)
+    assert missing(bench) == set()
+    assert drives(bench, "red") == [("red.mp4", False, "USB")]
+    bench.remount(usb, "USB")
+    assert bench.run(usb)[-1].n_unchanged == 2
+    assert drives(bench, "red") == [("red.mp4", True, "")]
+
+
+def test_a_drive_below_the_folder_is_counted_and_no_fault(bench, usb):
+    bench.unmount(usb)
+    events = bench.run(usb.parent.parent)
+    assert not any(isinstance(e, Skipped) for e in events)
+    assert events[-1].n_away == 2
+
+
+def test_a_mount_point_that_is_gone_loses_nothing(bench, usb):
+    bench.unmount(usb)
+    usb.rmdir()
+    events = bench.run(usb, sweep=True)
+    assert kinds(events) == [Skipped, Planned, Summary]
+    assert "no such file" in events[0].reason
+    assert len(bench.store.known()) == 3
+
+
+def test_a_share_that_came_up_empty_loses_nothing(bench, usb):
+    shutil.rmtree(usb / "trip")
+    events = bench.run(usb, sweep=True)
+    assert "USB" in next(e.reason for e in events if isinstance(e, Skipped))
+    assert len(bench.store.known()) == 3
+
+
+def test_another_drive_at_the_same_place_takes_nothing_from_the_first(bench, usb, colour_video):
+    bench.unmount(usb)
+    bench.mount(usb, "OTHER")
+    colour_video(usb / "trip" / "red.mp4", "green", "green")
+    colour_video(usb / "trip" / "new.mp4", "blue", "blue")
+    skipped = next(e for e in bench.run(usb, sweep=True) if isinstance(e, Skipped))
+    assert "another drive, USB, was indexed at this place" in skipped.reason
+    assert "save forget" in skipped.hint
+    assert bench.store.known()[usb / "trip" / "red.mp4"].reason is None
+    assert found(bench, "red") == ["red.mp4"]
+    assert ("red.mp4", True, "") in drives(bench, "red"), "something of its name can be opened"
+    assert bench.run(usb, force=True)[-1].n_skipped == 0, "unless it is wanted"
+    assert found(bench, "red") == []
+
+
+def test_a_library_that_was_copied_to_a_new_drive_goes_on_there(bench, usb, colour_video):
+    bench.mount(usb, "NEW")
+    colour_video(usb / "trip" / "red.mp4", "green", "green")
+    events = bench.run(usb)
+    assert kinds(events) == [Unchanged, Planned, Indexed, Summary]
+    assert {file.volume.label for file in bench.store.known([usb]).values()} == {"NEW"}
+
+
+def test_a_file_whose_drive_is_away_was_not_moved(bench, usb):
+    away = bench.unmount(usb)
+    copy = shutil.copyfile(away / "trip" / "red.mp4", bench.folder / "copy.mp4")
+    event = next(e for e in bench.run() if isinstance(e, Indexed))
+    assert event.path == copy
+    assert set(bench.store.video(copy).paths) == {copy, usb / "trip" / "red.mp4"}
+
+
+def test_a_file_that_moved_to_another_drive_is_moved(bench, usb):
+    target = bench.folder / "red.mp4"
+    shutil.move(usb / "trip" / "red.mp4", target)
+    assert Moved(path=target, old_path=usb / "trip" / "red.mp4") in bench.run(bench.folder)
+    assert bench.store.known()[target].volume.label == "root"
+
+
+def test_a_renamed_folder_is_moved_and_leaves_nothing_missing(bench, usb):
+    (usb / "trip").rename(usb / "journey")
+    events = bench.run(usb)
+    assert (events[-1].n_moved, events[-1].n_missing) == (2, 0)
+    assert bench.n_opened == 1
+    assert {path.parent.name for path in bench.store.known([usb])} == {"journey"}
+
+
+def test_a_file_that_is_left_out_now_is_not_missing(bench, usb):
+    (usb / ".saveignore").write_text("red*")
+    events = bench.run(usb, sweep=True)
+    assert (events[-1].n_unchanged, events[-1].n_missing, events[-1].n_removed) == (1, 0, 0)
+    assert len(bench.store.known()) == 3
+
+
+def test_an_unchanged_run_writes_nothing(bench, usb):
+    def revision():
+        return bench.store._catalog.rows("SELECT revision FROM state")
+
+    assert not bench.has_news(usb)
+    before = revision()
+    bench.run(usb)
+    assert revision() == before
+
+
+@pytest.mark.parametrize("change", ["new", "changed", "removed", "drive"])
+def test_news_are_what_a_run_would_write(bench, usb, colour_video, change):
+    match change:
+        case "new":
+            colour_video(usb / "green.mp4", "green", "green")
+        case "changed":
+            colour_video(usb / "trip" / "red.mp4", "green", "green")
+        case "removed":
+            (usb / "trip" / "red.mp4").unlink()
+        case "drive":
+            bench.mount(usb, "NEW")
+    assert bench.has_news(usb)
+    assert not bench.has_news(bench.folder)
+    bench.run(usb)
+    assert not bench.has_news(usb)
+
+
+# -- files that fail -----------------------------------------------------------------------------------------
+
+
+class Failing:
+    """A decoder that fails on every file in the way it is told to."""
+
+    def __init__(self, error):
+        self.error, self.n_probed = error, 0
+
+    def probe(self, path):
+        self.n_probed += 1
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [MediaTimeout("no headway", hint="?"), MediaCrash("it crashed", hint="?")])
+def test_what_may_have_been_the_machines_fault_is_tried_in_three_runs(bench, two, error):
+    whole, bench.decoder = bench.decoder, Failing(error)
+    for attempt in range(1, N_ATTEMPTS + 1):
+        assert bench.has_news(two[0])
+        skipped = next(e for e in bench.run(two[0]) if isinstance(e, Skipped))
+        assert (skipped.reason, skipped.known) == (error.message, False)
+        assert bench.store.known()[two[0]].attempts == bench.decoder.n_probed == attempt
+    assert not bench.has_news(two[0])
+    assert next(e for e in bench.run(two[0]) if isinstance(e, Skipped)).known
+    assert bench.decoder.n_probed == N_ATTEMPTS
+    bench.decoder = whole
+    os.utime(two[0], ns=(1, 1))
+    assert bench.run(two[0])[-1].n_indexed == 1, "it has changed, and has its chance"
+
+
+def test_only_what_failed_is_retried(bench, two, broken, colour_video):
+    bench.run()
+    colour_video(bench.folder / "new.mp4", "green")
+    events = bench.run(retry_failed=True)
+    assert kinds(events) == [Planned, Skipped, Summary]
+    assert (events[1].path, events[1].known) == (broken, False)
+    assert bench.store.known()[broken].attempts == 2
+    assert bench.run(bench.folder / "red.mp4", retry_failed=True)[0].n_files == 0
+
+
+def test_all_that_failed_is_retried_where_no_folder_is_named(bench, two, broken):
+    bench.run()
+    chosen = Options(paths=(), retry_failed=True)
+    events = list(index(chosen, bench.store, bench.open_pipeline, look=bench.look))
+    assert [e.path for e in events if isinstance(e, Skipped)] == [broken]
+
+
+def test_a_failed_file_that_is_gone_is_forgotten_like_any_other(bench, two, broken):
+    bench.run()
+    broken.unlink()
+    assert [e.path for e in bench.run(sweep=True) if isinstance(e, Removed)] == [broken]
+    assert bench.store.counts().n_failed == 0
+
+
+# -- files that are being written ----------------------------------------------------------------------------
+
+
+def test_a_file_that_was_just_written_is_left_in_peace_first(bench, two):
+    started = time.time()
+    events = bench.run(settle_s=0.6)
+    assert events[-1].n_indexed == 2
+    assert time.time() - two[1].stat().st_mtime >= 0.6
+    assert time.time() - started < 30
+
+
+def test_a_file_that_is_still_being_written_is_left_for_the_next_run(bench, two, monkeypatch):
+    def write_on(_):
+        with two[0].open("ab") as file:
+            file.write(b"\0\0\0\x08free")
+
+    os.utime(two[1], ns=(1, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", write_on)
+        events = bench.run(settle_s=60)
+    assert kinds(events) == [Planned, Indexed, Skipped, Summary], "what is at rest comes first"
+    assert events[2].unfinished
+    assert "still being written" in events[2].reason
+    assert two[0] not in bench.store.known(), "it has not failed"
+    assert bench.run()[-1].n_indexed == 1

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from savecli import render
 from savecli.datatypes import Ask, Check, Moment, Results, Transcript, Utterance, Word
-from savecli.events import Indexed, Moved, Planned, Progress, Skipped, Summary, Unchanged
+from savecli.events import Indexed, Moved, Planned, Progress, Removed, Skipped, Summary, Unchanged
 from savecli.plain import plain
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
 
@@ -83,7 +83,9 @@ def records(capsys):
 
 
 def test_a_moment_has_the_fields_of_the_contract(capsys):
-    render.results_json(Results(moments=(moment(), moment(mounted=False)), nearest=None, exact=True))
+    render.results_json(
+        Results(moments=(moment(), moment(mounted=False, drive="USB")), nearest=None, exact=True)
+    )
     first, second = records(capsys)
     assert first == {
         "rank": 1,
@@ -96,8 +98,9 @@ def test_a_moment_has_the_fields_of_the_contract(capsys):
         "best_s": 14.25,
         "video_id": "ab" * 16,
         "mounted": True,
+        "drive": None,
     }
-    assert (second["rank"], second["mounted"]) == (2, False)
+    assert (second["rank"], second["mounted"], second["drive"]) == (2, False, "USB")
 
 
 def test_events_have_the_fields_of_the_contract(capsys):
@@ -109,11 +112,13 @@ def test_events_have_the_fields_of_the_contract(capsys):
         Unchanged(path=dog),
         Moved(path=dog, old_path=cat),
         Skipped(path=dog, reason="broken", hint="copy it again"),
+        Removed(path=cat),
         SUMMARY,
     ]
     assert render.index_json(events) == SUMMARY
     told = records(capsys)
-    assert [one["event"] for one in told] == ["indexed", "unchanged", "moved", "skipped", "summary"]
+    names = ["indexed", "unchanged", "moved", "skipped", "removed", "summary"]
+    assert [one["event"] for one in told] == names
     assert told[0] == {
         "event": "indexed",
         "path": "/abs/dog.mp4",
@@ -133,9 +138,12 @@ def test_events_have_the_fields_of_the_contract(capsys):
         "reason": "broken",
         "hint": "copy it again",
         "known": False,
+        "unfinished": False,
     }
-    assert told[4].keys() == {
-        *("event", "n_indexed", "n_unchanged", "n_moved", "n_skipped", "footage_s", "elapsed_s", "stage_s")
+    assert told[4] == {"event": "removed", "path": "/abs/cat.mp4"}
+    assert told[5].keys() == {
+        *("event", "n_indexed", "n_unchanged", "n_moved", "n_skipped", "footage_s", "elapsed_s", "stage_s"),
+        *("n_removed", "n_missing", "n_away"),
     }
 
 
@@ -176,6 +184,96 @@ def test_status_says_where_each_setting_comes_from(capsys):
     assert told["mb_per_hour"] == 2.0
     render.status(COUNTS, {"model": "mini"}, {"asr": ("base", "SAVE_ASR")}, as_json=False)
     assert re.search(r"asr +base +\(SAVE_ASR\)", capsys.readouterr().out)
+
+
+DOG, CAT, COW = (Path(f"/abs/{name}.mp4") for name in ("dog", "cat", "cow"))
+AWAY = {DOG: "USB", CAT: ""}
+
+
+def test_a_moment_that_cannot_be_played_is_told_with_the_reason(capsys):
+    told = (moment(mounted=False, drive="USB"), moment(mounted=False), moment())
+    render.results_table("dog", Results(moments=told, nearest=None, exact=True))
+    first, second, third = (line for line in capsys.readouterr().out.splitlines() if "/abs/" in line)
+    assert first.endswith("(on drive USB, not mounted)")
+    assert second.endswith("(not there now)")
+    assert third.endswith("/abs/dog.mp4")
+
+
+def test_a_list_has_a_column_of_states_only_where_something_is_away(capsys):
+    videos = [video(paths=(DOG, COW)), video(CAT)]
+    render.list_table(videos, {})
+    assert "state" not in capsys.readouterr().out
+    render.list_table(videos, {COW: KnownFile(1, 1, None, "broken", "", 1)}, AWAY)
+    rows = {line.split("/abs/")[-1].split()[0]: line for line in capsys.readouterr().out.splitlines()[1:4]}
+    assert rows["dog.mp4"].rstrip().endswith("on drive USB, not mounted")
+    assert rows["cat.mp4"].rstrip().endswith("not there now")
+    assert rows["cow.mp4"].rstrip().endswith("/abs/cow.mp4")
+
+
+def test_a_video_is_mounted_if_any_of_its_files_is(capsys):
+    copied, lost = video(paths=(DOG, COW)), video(paths=(DOG, CAT))
+    assert render.video_record(copied, AWAY)["mounted"]
+    assert not render.video_record(lost, AWAY)["mounted"]
+    assert render.video_record(lost)["mounted"]
+    render.line(render.video_record(lost, AWAY))
+    (told,) = records(capsys)
+    assert told["away"] == [{"path": str(DOG), "drive": "USB"}, {"path": str(CAT), "drive": None}]
+    render.show_table(lost, [], Transcript(), AWAY)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert (first, second) == (f"{DOG}  (on drive USB, not mounted)", f"{CAT}  (not there now)")
+
+
+def test_status_counts_what_is_away(capsys):
+    render.status(COUNTS, {}, {}, AWAY | {COW: "USB"}, as_json=True)
+    (told,) = records(capsys)
+    assert (told["not_there"], told["not_mounted"]) == (1, {"USB": 2})
+    render.status(COUNTS, {}, {}, AWAY | {COW: "USB"}, as_json=False)
+    out = capsys.readouterr().out
+    assert re.search(r"on drive USB, not mounted +2 *\n", out)
+    assert re.search(r"not there +1 *\n", out)
+
+
+def test_failed_files_are_told_with_reason_hint_and_attempts(capsys):
+    failed = {
+        DOG: KnownFile(1, 1, None, "no headway", "does a player show it?", 3),
+        CAT: KnownFile(1, 1, None, "damaged", None, 1),
+    }
+    render.failed_table(failed)
+    out = capsys.readouterr().out
+    for fact in (str(DOG), "no headway", "tried 3 times", "does a player show it?", "damaged", "tried once"):
+        assert fact in out
+    assert "None" not in out
+    assert render.failure_record(DOG, failed[DOG]) == {
+        "path": DOG,
+        "skipped": "no headway",
+        "hint": "does a player show it?",
+        "attempts": 3,
+    }
+    render.failed_table({})
+    assert capsys.readouterr().out == "no file has failed\n"
+
+
+def test_a_summary_says_what_is_gone_and_what_is_away(capsys):
+    summary = Summary(
+        n_indexed=0,
+        n_unchanged=9,
+        n_moved=0,
+        n_skipped=0,
+        footage_s=0,
+        elapsed_s=1,
+        n_removed=2,
+        n_missing=3,
+        n_away=4,
+    )
+    render.index_table([Removed(path=DOG), summary])
+    out, err = capsys.readouterr()
+    assert "removed  /abs/dog.mp4" in out
+    assert "2 removed" in out
+    assert "3 files are not there any more" in err
+    assert "save relink" in err
+    assert "4 files are on drives that are not mounted" in err
+    render.index_table([summary], quiet=True)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_path_that_is_no_unicode_comes_back_from_json(capsys):
@@ -219,21 +317,23 @@ def everything_printed():
         segment_id=1, video_id="x", paths=(evil,), start_s=0, end_s=12, n_seen=1, n_frames=1, n_said=1
     )
     for path in (evil, STRANGE):
-        one = moment(path, snippet=EVIL, mounted=False)
+        one = moment(path, snippet=EVIL, mounted=False, drive=EVIL)
         render.results_table(EVIL, Results(moments=(one,), nearest=None, exact=False))
         render.results_table(Ask(text=EVIL, sees=EVIL), Results(moments=(), nearest=one, exact=True))
         events = [
             indexed(path, notes=(EVIL,)),
             Moved(path=path, old_path=path),
             Skipped(path=path, reason=EVIL, hint=EVIL),
+            Removed(path=path),
             Unchanged(path=path),
             SUMMARY,
         ]
         render.index_table(events, verbose=True)
         failed = {path: KnownFile(1, 1, None, EVIL, EVIL, 1)}
-        render.list_table([video(path, notes=(f"a copy of {path}",))], failed)
-        render.show_table(video(path, notes=(EVIL,)), [segment], said)
-        render.status(COUNTS, {"model": EVIL}, {"asr": (EVIL, EVIL)}, as_json=False)
+        render.list_table([video(path, notes=(f"a copy of {path}",))], failed, {path: EVIL})
+        render.failed_table(failed)
+        render.show_table(video(path, notes=(EVIL,)), [segment], said, {path: EVIL})
+        render.status(COUNTS, {"model": EVIL}, {"asr": (EVIL, EVIL)}, {path: EVIL}, as_json=False)
         render.checks([Check(name="x", ok=False, message=EVIL, hint=EVIL)], {"python": "3"}, as_json=False)
         render.facts({"name": EVIL})
         render.warn(EVIL, f"{EVIL} {path}")

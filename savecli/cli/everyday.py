@@ -22,13 +22,20 @@ from savecli.cli.common import (
     settings,
 )
 
+SETTLE_S = 2.0
+"""A file that was written less than this ago is left in peace first, and then looked at again."""
+
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
+@click.argument("paths", nargs=-1, type=PATH, metavar="PATH...")
 @click.option(
     "--exclude", multiple=True, metavar="GLOB", help="Leave out names or whole paths like this; repeat it."
 )
 @click.option("--force", is_flag=True, help="Read everything again, also files that failed before.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Read only files that failed before, below PATH or all of them."
+)
+@click.option("--sweep", is_flag=True, help="Forget at once what is gone from its drive, not after 30 days.")
 @click.option("--asr", type=click.Choice(ASR_CHOICES), help="What listens.  [default: base]")
 @click.option("--language", metavar="CODE", help="What is spoken, as in en or de.  [default: it is detected]")
 @click.option(
@@ -37,20 +44,42 @@ from savecli.cli.common import (
 @as_json
 @everywhere
 def index(
-    paths: tuple[Path, ...], exclude: tuple[str, ...], force: bool, as_json: bool, **common: Unpack[Common]
+    paths: tuple[Path, ...],
+    exclude: tuple[str, ...],
+    force: bool,
+    retry_failed: bool,
+    sweep: bool,
+    as_json: bool,
+    **common: Unpack[Common],
 ) -> int:
     """Add or refresh folders and files.
 
     What is in the store and unchanged on disk is left alone, so the same command brings a library up to date;
     an interrupted run goes on where it stopped. Exit code 1 if files were skipped.
+
+    A file that is gone from its drive is kept for 30 days, and forgotten by the next run after that. What
+    lies on a drive that is not mounted is kept for good. Nothing is ever removed from disk.
+
+    A file named .saveignore leaves out what its lines name, in gitignore's patterns, in its folder and below:
+    *.raw.mp4, drafts/, !keep.raw.mp4.
     """
+    if not paths and not retry_failed:
+        raise click.UsageError("Missing argument 'PATH...'.")
     config = settings(**common)
     from savecli import render
     from savecli.index import Options
     from savecli.index import index as run
     from savecli.store import Store
 
-    options = Options(paths=paths, exclude=exclude, force=force, asr=config.asr)
+    options = Options(
+        paths=paths,
+        exclude=exclude,
+        force=force,
+        retry_failed=retry_failed,
+        sweep=sweep,
+        asr=config.asr,
+        settle_s=SETTLE_S,
+    )
     with Store.open(config.store_dir, identity=identity(config), mode="write") as store:
         events = run(options, store, pipelines(config))
         if as_json:
@@ -131,27 +160,32 @@ def show(video: Path, as_json: bool, **common: Unpack[Common]) -> None:
 
     with opened(settings(**common)) as store:
         stored = library.find(store, video)
+        segments, transcript = store.stored_segments(stored.video_id), store.transcript(stored.video_id)
         render_as = render.show_json if as_json else render.show_table
-        render_as(stored, store.stored_segments(stored.video_id), store.transcript(stored.video_id))
+        render_as(stored, segments, transcript, library.away(store, stored.paths))
 
 
 @click.command("list")
+@click.option("--failed", "only_failed", is_flag=True, help="Only files that could not be indexed, and why.")
 @as_json
 @everywhere
-def list_(as_json: bool, **common: Unpack[Common]) -> None:
+def list_(only_failed: bool, as_json: bool, **common: Unpack[Common]) -> None:
     """List the videos in the store, and the files that could not be indexed."""
-    from savecli import render
+    from savecli import library, render
 
     with opened(settings(**common)) as store:
-        videos = store.videos()
+        videos = [] if only_failed else store.videos()
+        away = {} if only_failed else library.away(store)
         failed = {path: file for path, file in store.known().items() if file.reason is not None}
-    if not as_json:
-        render.list_table(videos, failed)
-        return
-    for video in videos:
-        render.line(render.video_record(video))
-    for path, file in failed.items():
-        render.line({"path": path, "skipped": file.reason, "hint": file.hint, "attempts": file.attempts})
+    if as_json:
+        for video in videos:
+            render.line(render.video_record(video, away))
+        for path, file in failed.items():
+            render.line(render.failure_record(path, file))
+    elif only_failed:
+        render.failed_table(failed)
+    else:
+        render.list_table(videos, failed, away)
 
 
 @click.command()
@@ -159,12 +193,12 @@ def list_(as_json: bool, **common: Unpack[Common]) -> None:
 @everywhere
 def status(as_json: bool, **common: Unpack[Common]) -> None:
     """Show counts, sizes, the model, and where each setting came from."""
-    from savecli import render
+    from savecli import library, render
 
     config = settings(**common)
     chosen = {name: (str(getattr(config, name)), source) for name, source in config.sources.items()}
     with opened(config) as store:
-        render.status(store.counts(), store.identity, chosen, as_json=as_json)
+        render.status(store.counts(), store.identity, chosen, library.away(store), as_json=as_json)
 
 
 @click.command()

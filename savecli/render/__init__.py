@@ -9,6 +9,8 @@ from savecli.render.evaluation_page import write_page
 from savecli.render.indexing import event_record, index_json, index_table
 from savecli.render.library import (
     checks,
+    failed_table,
+    failure_record,
     list_table,
     show_json,
     show_table,
@@ -26,6 +28,8 @@ __all__ = [
     "clock",
     "event_record",
     "facts",
+    "failed_table",
+    "failure_record",
     "index_json",
     "index_table",
     "line",

@@ -24,6 +24,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole_s:02}" if hours else f"{minutes}:{whole_s:02}"
 
 
+def place(drive: str) -> str:
+    """Why a file cannot be played now: `drive` is the label of its volume if that is not mounted."""
+    return f"on drive {plain(drive)}, not mounted" if drive else "not there now"
+
+
 def line(record: Mapping[str, Any]) -> None:
     """One JSON object on one line of stdout; names in any encoding come back from their escapes."""
     sys.stdout.write(json.dumps(record, default=str) + "\n")

@@ -45,13 +45,22 @@ def event_record(event: records.Event) -> dict[str, Any]:
         case records.Moved():
             fields = {"path": event.path, "old_path": event.old_path}
         case records.Skipped():
-            fields = {"path": event.path, "reason": event.reason, "hint": event.hint, "known": event.known}
+            fields = {
+                "path": event.path,
+                "reason": event.reason,
+                "hint": event.hint,
+                "known": event.known,
+                "unfinished": event.unfinished,
+            }
         case records.Summary():
             fields = {
                 "n_indexed": event.n_indexed,
                 "n_unchanged": event.n_unchanged,
                 "n_moved": event.n_moved,
                 "n_skipped": event.n_skipped,
+                "n_removed": event.n_removed,
+                "n_missing": event.n_missing,
+                "n_away": event.n_away,
                 "footage_s": round(event.footage_s, 3),
                 "elapsed_s": round(event.elapsed_s, 3),
                 "stage_s": {stage: round(seconds, 3) for stage, seconds in event.stage_s.items()},
@@ -87,6 +96,10 @@ def _index_line(event: records.Event, *, verbose: bool) -> Text | None:
             return Text.assemble(("indexed  ", "green"), plain(event.path), (f"  {facts}", "dim"))
         case records.Moved():
             return Text.assemble(("moved    ", "cyan"), f"{plain(event.old_path)} -> {plain(event.path)}")
+        case records.Removed():
+            return Text.assemble(
+                ("removed  ", "magenta"), plain(event.path), ("  gone from its drive", "dim")
+            )
         case records.Skipped() if verbose or not event.known:
             reason = Text.assemble(("skipped  ", "yellow"), plain(event.path), f": {plain(event.reason)}")
             return reason.append(f"\n         {plain(event.hint)}", "dim") if event.hint else reason
@@ -98,12 +111,18 @@ def _index_line(event: records.Event, *, verbose: bool) -> Text | None:
 def _print_summary(summary: records.Summary) -> None:
     done = f"{summary.n_indexed} indexed, {summary.n_unchanged} unchanged, {summary.n_skipped} skipped"
     done += f", {summary.n_moved} moved" if summary.n_moved else ""
+    done += f", {summary.n_removed} removed" if summary.n_removed else ""
     console = out()
     console.print(Text(done, style="bold"))
     if summary.footage_s:
         rate = f"{clock(summary.footage_s)} of footage in {clock(summary.elapsed_s)}: "
         rate += f"{summary.footage_s / summary.elapsed_s:.1f}x real time"
         console.print(Text(f"{rate}  ({_stages(summary.footage_s, summary.stage_s)})"))
+    if summary.n_missing:
+        message = f"{summary.n_missing} files are not there any more; they are forgotten after 30 days"
+        warn(message, "moved? save relink OLD NEW   gone for good? save index --sweep PATH")
+    if summary.n_away:
+        warn(f"{summary.n_away} files are on drives that are not mounted, and stay as they are")
     if summary.n_without_speech:
         message = f"{summary.n_without_speech} unchanged videos were indexed without speech"
         warn(message, "save index --force PATH listens to them")

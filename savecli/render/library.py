@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.table import Table
@@ -11,12 +13,14 @@ from rich.text import Text
 
 from savecli.datatypes import Check, Transcript
 from savecli.plain import plain
-from savecli.render.basics import clock, line, out
+from savecli.render.basics import clock, line, out, place
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
 
+NOWHERE: Mapping[Path, str] = MappingProxyType({})
 
-def video_record(video: StoredVideo) -> dict[str, Any]:
-    """A stored video as `save list --json` has it."""
+
+def video_record(video: StoredVideo, away: Mapping[Path, str] = NOWHERE) -> dict[str, Any]:
+    """A stored video as `save list --json` has it; `away` as `savecli.library.away` tells it."""
     return {
         "path": video.paths[0],
         "paths": list(video.paths),
@@ -31,31 +35,59 @@ def video_record(video: StoredVideo) -> dict[str, Any]:
         "notes": list(video.notes),
         "partial": video.partial,
         "indexed_at": round(video.indexed_at, 3),
+        "mounted": any(path not in away for path in video.paths),
+        "away": [{"path": path, "drive": away[path] or None} for path in video.paths if path in away],
     }
 
 
-def list_table(videos: Iterable[StoredVideo], failed: Mapping[Path, KnownFile]) -> None:
+def failure_record(path: Path, file: KnownFile) -> dict[str, Any]:
+    """A file that could not be indexed as `save list --json` has it."""
+    return {"path": path, "skipped": file.reason, "hint": file.hint, "attempts": file.attempts}
+
+
+def list_table(
+    videos: Iterable[StoredVideo], failed: Mapping[Path, KnownFile], away: Mapping[Path, str] = NOWHERE
+) -> None:
     """The videos in the store, and the files that could not be indexed."""
     table = Table(box=None, pad_edge=False)
-    for name, justify in (("length", "right"), ("speech", "right"), ("", "left"), ("video", "left")):
+    columns = [("length", "right"), ("speech", "right"), ("", "left"), ("video", "left")]
+    for name, justify in [*columns, *([("state", "left")] if away else [])]:
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for video in videos:
         for path in video.paths:
             speech = clock(video.speech_s) if video.speech_s else ""
             notes = f"  ({', '.join(map(plain, video.notes))})" if video.notes else ""
             named = Text.assemble(plain(path), (notes, "dim"))
-            table.add_row(clock(video.duration_s), speech, video.language, named)
+            state = Text(place(away[path]) if path in away else "", style="yellow")
+            row = (clock(video.duration_s), speech, video.language, named, state)
+            table.add_row(*row[: len(table.columns)])
     for path, file in failed.items():
         skipped = Text.assemble(plain(path), (f"  (skipped: {plain(file.reason)})", "yellow"))
         table.add_row("", "", "", skipped)
     out().print(table)
 
 
-def show_json(video: StoredVideo, segments: Iterable[StoredSegment], transcript: Transcript) -> None:
+def failed_table(failed: Mapping[Path, KnownFile]) -> None:
+    """The files that could not be indexed, with reason, hint, and how often they were tried."""
+    for path, file in failed.items():
+        tried = "once" if file.attempts == 1 else f"{file.attempts} times"
+        told = Text.assemble((plain(path), "bold"), (f"\n    {plain(file.reason)}", "yellow"))
+        told.append(f"  (tried {tried})", "dim")
+        out().print(told.append(f"\n    {plain(file.hint)}", "dim") if file.hint else told)
+    if not failed:
+        out().print(Text("no file has failed"))
+
+
+def show_json(
+    video: StoredVideo,
+    segments: Iterable[StoredSegment],
+    transcript: Transcript,
+    away: Mapping[Path, str] = NOWHERE,
+) -> None:
     """A video, its segments and what is said in it, as one object."""
     line(
         {
-            **video_record(video),
+            **video_record(video, away),
             "segments": [
                 {"start_s": round(s.start_s, 3), "end_s": round(s.end_s, 3), "n_frames": s.n_frames}
                 for s in segments
@@ -73,11 +105,17 @@ def show_json(video: StoredVideo, segments: Iterable[StoredSegment], transcript:
     )
 
 
-def show_table(video: StoredVideo, segments: Iterable[StoredSegment], transcript: Transcript) -> None:
+def show_table(
+    video: StoredVideo,
+    segments: Iterable[StoredSegment],
+    transcript: Transcript,
+    away: Mapping[Path, str] = NOWHERE,
+) -> None:
     """A video, segment by segment."""
     console = out()
     for path in video.paths:
-        console.print(Text(plain(path), style="bold"))
+        state = f"  ({place(away[path])})" if path in away else ""
+        console.print(Text.assemble((plain(path), "bold"), (state, "yellow")))
     heard = "speech turned off" if video.asr == "off" else f"heard by Whisper {video.asr}"
     heard += f", spoken language {video.language}" if video.language else ""
     facts = [clock(video.duration_s), f"segments: {video.n_segments}", heard, *map(plain, video.notes)]
@@ -89,7 +127,12 @@ def show_table(video: StoredVideo, segments: Iterable[StoredSegment], transcript
 
 
 def status(
-    counts: Counts, model: Mapping[str, str], settings: Mapping[str, tuple[str, str]], *, as_json: bool
+    counts: Counts,
+    model: Mapping[str, str],
+    settings: Mapping[str, tuple[str, str]],
+    away: Mapping[Path, str] = NOWHERE,
+    *,
+    as_json: bool,
 ) -> None:
     """Counts, sizes, the model, and where each setting came from."""
     per_hour_mb = counts.size_bytes / 1e6 / (counts.duration_s / 3600) if counts.duration_s else 0.0
@@ -104,15 +147,19 @@ def status(
         "size_bytes": counts.size_bytes,
         "mb_per_hour": round(per_hour_mb, 1),
         "dead_share": round(counts.dead_share, 3),
+        "not_there": sum(not drive for drive in away.values()),
     }
+    drives = Counter(drive for drive in away.values() if drive)
     if as_json:
         chosen = {name: {"value": value, "source": source} for name, (value, source) in settings.items()}
-        line({**facts, "model": dict(model), "settings": chosen})
+        line({**facts, "not_mounted": dict(drives), "model": dict(model), "settings": chosen})
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {**facts, **{f"model {k}": v for k, v in model.items()}}
     for name, value in rows.items():
         table.add_row(Text(name.replace("_", " "), style="dim"), Text(plain(value)))
+    for drive, n_files in sorted(drives.items()):
+        table.add_row(Text(place(drive), style="dim"), Text(str(n_files)))
     for name, (value, source) in settings.items():
         told = Text.assemble(plain(value), (f"  ({plain(source)})", "dim"))
         table.add_row(Text(name.replace("_", " "), style="dim"), told)

@@ -11,7 +11,7 @@ from rich.text import Text
 from savecli import datatypes as records
 from savecli.datatypes import Ask, Results
 from savecli.plain import plain
-from savecli.render.basics import clock, line, out, warn
+from savecli.render.basics import clock, line, out, place, warn
 
 MODALITIES = ("seen", "heard", "said")
 
@@ -30,6 +30,7 @@ def moment_record(rank: int, moment: records.Moment) -> dict[str, Any]:
         "best_s": round(moment.best_s, 3),
         "video_id": moment.video_id,
         "mounted": moment.mounted,
+        "drive": moment.drive or None,
     }
 
 
@@ -81,7 +82,7 @@ def _moment_text(rank: int, moment: records.Moment) -> Text:
         (f"{clock(moment.start_s)}-{clock(moment.end_s)}", "bold green"),
         "  ",
         (plain(moment.path), "bold"),
-        "" if moment.mounted else ("  (not there now)", "yellow"),
+        "" if moment.mounted else (f"  ({place(moment.drive)})", "yellow"),
     )
     text.append(f"\n    {moment.score:.2f}", "cyan").append(f"  {why}  best at {clock(moment.best_s)}", "dim")
     if moment.snippet:

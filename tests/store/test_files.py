@@ -1,4 +1,4 @@
-"""What a store knows of files: on which volume they lie, since when they are missing, where they have moved."""
+"""What a store knows of files: their volumes, since when they are missing, where they have moved to."""
 
 from __future__ import annotations
 
