@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import IO, Any, Self, cast
 
-from savecli.errors import MediaError, MediaTimeout
+from savecli.errors import MediaCrash, MediaError, MediaTimeout
 from savecli.media.footage import MAX_PIXELS, FrameStream, Tally, Timeline, WaveformStream
 
 _N_AHEAD = 48
@@ -169,7 +169,7 @@ def _raise_failure(kind: str, content: list[Any]) -> None:
             f"the decoder's process failed: {content[0].strip().splitlines()[-1]}",
             hint="This is a bug: please report it, with the file if you can.",
         )
-    raise MediaError(
+    raise MediaCrash(
         "the decoder crashed on this file", hint="It is damaged in a way that the decoder does not survive."
     )
 
