@@ -24,7 +24,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 OWNERS = {
     "PIL": ["media/decode/picture.py"],
-    "av": ["media/decode/*", "media/encode.py"],
+    "av": ["media/decode/*", "media/encode.py", "media/cut.py", "media/copy.py"],
     "click": ["cli/*", "__main__.py"],
     "ctranslate2": ["speech/*"],
     "ctypes": ["media/speak.py"],

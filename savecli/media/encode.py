@@ -65,7 +65,7 @@ def write_video(
     remaining = iter(frames)
     if (first := next(remaining, None)) is None:
         raise ValueError("a video needs at least one frame")
-    with _created(path) as target:
+    with created(path) as target:
         # MP4 wants every stream declared before the first packet is written.
         pictures = _add_pictures(target, first, fps)
         if waveform is not None:
@@ -97,7 +97,7 @@ def narrate(path: Path, footage: Path, recording: Path) -> None:
         given = source.streams.video[0]
         # All packets first, so that footage that breaks off is not reported as a failure to write.
         packets = list(_repeated(source, given, len(waveform) / SAMPLE_RATE_HZ))
-        with _created(path) as target:
+        with created(path) as target:
             copied = target.add_stream_from_template(given)
             _write_sound(target, _add_sound(target), waveform)
             for packet in packets:
@@ -165,9 +165,14 @@ def _opened(path: Path) -> Iterator[InputContainer]:
 
 
 @contextmanager
-def _created(path: Path) -> Iterator[OutputContainer]:
+def created(path: Path, **options: str) -> Iterator[OutputContainer]:
+    """An MP4 that is closed, and then whole, on the way out; `options` are FFmpeg's own.
+
+    Raises:
+        MediaError: where it cannot be written.
+    """
     try:
-        with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as target:
+        with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact", **options}) as target:
             yield target
     except (av.FFmpegError, OSError) as error:
         hint = "is the disk full, or the folder missing or read-only?"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -20,6 +21,13 @@ T = TypeVar("T")
 
 MAX_PIXELS = 64_000_000
 """Pictures above this are refused: 8192x4320 (35 Mpx) passes, a decompression bomb does not."""
+
+STANDARD_RATES = (
+    *(Fraction(24_000, 1001), Fraction(24), Fraction(25), Fraction(30_000, 1001), Fraction(30)),
+    *(Fraction(48), Fraction(50), Fraction(60_000, 1001), Fraction(60), Fraction(120)),
+    *(Fraction(10), Fraction(12), Fraction(25, 2), Fraction(15_000, 1001), Fraction(15), Fraction(20)),
+)
+"""Pictures a second that cameras and encoders are set to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +130,34 @@ class Timeline:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file as an editor sees it.
+
+    Attributes:
+        timeline: what one look through its packets tells.
+        rate: pictures a second, exact where it is one of STANDARD_RATES; 0 without pictures.
+        is_variable: whether pictures come at no constant rate; `rate` is then the usual one.
+        turns: quarter turns, counterclockwise, that set a stored picture upright.
+        pixel_aspect: width over height of a stored pixel.
+        width_px, height_px: as shown: upright, with square pixels; 0 without pictures.
+        n_channels, sample_rate_hz: of the best sound stream; 0 without sound.
+        timecode: of the first picture, "HH:MM:SS:FF" with a semicolon where frame numbers are dropped; ""
+            where the file has none.
+    """
+
+    timeline: Timeline
+    rate: Fraction = Fraction(0)
+    is_variable: bool = False
+    turns: int = 0
+    pixel_aspect: Fraction = Fraction(1)
+    width_px: int = 0
+    height_px: int = 0
+    n_channels: int = 0
+    sample_rate_hz: int = 0
+    timecode: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Frame:
     """One picture that answers one of the times asked for.
@@ -129,7 +165,7 @@ class Frame:
     Attributes:
         index: into the times asked for.
         time_s: when it is really shown.
-        image: (size_px, size_px, 3) uint8 RGB, upright, square pixels.
+        image: (H, W, 3) uint8 RGB, upright, square pixels; a square crop where a model asked for it.
     """
 
     index: int

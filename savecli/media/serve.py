@@ -41,6 +41,8 @@ def main(memory_bytes: int) -> None:
     functions: dict[str, Callable[..., object]] = {
         "probe": decode.probe,
         "frames": decode.frames,
+        "look": decode.look,
+        "stills": decode.stills,
         "waveform": decode.waveform,
     }
     while True:

@@ -18,7 +18,7 @@ from threading import Thread
 from typing import IO, Any, Self, cast
 
 from savecli.errors import MediaCrash, MediaError, MediaTimeout
-from savecli.media.footage import MAX_PIXELS, FrameStream, Tally, Timeline, WaveformStream
+from savecli.media.footage import MAX_PIXELS, FrameStream, Source, Tally, Timeline, WaveformStream
 
 _N_AHEAD = 48
 """Replies held for a busy caller: four segments of frames."""
@@ -36,7 +36,7 @@ _COMMAND = (
 
 
 class Decoder:
-    """`probe`, `frames` and `waveform` of `savecli.media.decode`, each safe against the file.
+    """The calls of `savecli.media.decode`, each safe against the file.
 
     One call at a time: starting one ends a stream that was not read to its end. Not for several threads.
 
@@ -72,6 +72,16 @@ class Decoder:
             MediaTimeout: no headway in time.
         """
         return cast(Timeline, next(self._run(Tally(), "probe", path, max_pixels=max_pixels, to_hear=to_hear)))
+
+    def look(self, path: Path) -> Source:
+        """See `savecli.media.decode.look`; raises what `probe` does."""
+        return cast(Source, next(self._run(Tally(), "look", path)))
+
+    def stills(self, path: Path, times_s: Sequence[float], *, width_px: int, height_px: int) -> FrameStream:
+        """See `savecli.media.decode.stills`; errors are raised while iterating."""
+        tally, times_s = Tally(), tuple(float(time_s) for time_s in times_s)
+        options = {"width_px": width_px, "height_px": height_px}
+        return FrameStream(self._run(tally, "stills", path, times_s, **options), tally)
 
     def frames(
         self,

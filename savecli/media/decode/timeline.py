@@ -110,7 +110,7 @@ def probe(
     """
     tally = Tally() if tally is None else tally
     with opened(path.absolute(), to_hear=to_hear) as container:
-        video, audio = _best_video(container), _audio_best_first(container)
+        video, audio = best_video(container), _audio_best_first(container)
         if video is None and not audio:
             raise MediaError(
                 "neither pictures nor sound that can be read",
@@ -135,7 +135,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _best_video(container: InputContainer) -> VideoStream | None:
+def best_video(container: InputContainer) -> VideoStream | None:
+    """The picture stream that a player shows; no cover of an album."""
     usable = [
         stream
         for stream in container.streams.video
