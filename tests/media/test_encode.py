@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from savecli.errors import MediaError
-from savecli.media.encode import SAMPLE_RATE_HZ, narrate, read_photo, read_recording, write_video
+from savecli.media.encode import SAMPLE_RATE_HZ, narrate, read_photo, read_recording, to_jpeg, write_video
 
 
 def _flat(value: int, height: int = 48, width: int = 64):
@@ -87,3 +87,13 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path):
     with pytest.raises(MediaError, match="cannot write") as caught:
         write_video(tmp_path / "absent" / "a.mp4", [_flat(9)], fps=10)
     assert caught.value.hint
+
+
+def test_a_jpeg_shows_the_picture(tmp_path):
+    image = np.zeros((40, 64, 3), np.uint8)
+    image[:, 32:] = (250, 20, 30)
+    (tmp_path / "a.jpg").write_bytes(to_jpeg(image))
+    shown = read_photo(tmp_path / "a.jpg")
+    assert shown.shape == image.shape
+    assert np.abs(shown[:, 40:].astype(int) - image[:, 40:]).max() < 25
+    assert shown[:, :24].max() < 25
