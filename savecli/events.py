@@ -150,6 +150,21 @@ class Summary:
     n_away: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relinked:
+    """A file of a library that has moved.
+
+    Attributes:
+        path: where it is now, or would be.
+        old_path: where the store knew it.
+        reason: why it was left there; "" where it was not.
+    """
+
+    path: Path
+    old_path: Path
+    reason: str = ""
+
+
 Event = Planned | Progress | Indexed | Unchanged | Moved | Removed | Skipped | Summary
 
 

@@ -1,7 +1,8 @@
-"""The store's own affairs: what is in it, forgetting, rebuilding, and whether this machine can do the job."""
+"""The store's own affairs: finding, forgetting, relinking, rebuilding; and can this machine do the job?"""
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING
 from savecli.config import Config
 from savecli.datatypes import Check
 from savecli.errors import MediaError, SaveError, StoreError, WeightsError
-from savecli.events import Pulled, Pulling
-from savecli.media.scan import whole
-from savecli.media.volumes import Volumes, absent
-from savecli.store import Store, StoredVideo
+from savecli.events import Pulled, Pulling, Relinked
+from savecli.media.scan import fingerprint, whole
+from savecli.media.volumes import Volumes, absent, is_there
+from savecli.store import KnownFile, Store, StoredVideo
 
 if TYPE_CHECKING:
     from savecli.model.weights import Weights
@@ -68,6 +69,76 @@ def forget(store: Store, paths: Sequence[Path]) -> int:
     if not known:
         raise StoreError(f"nothing under {', '.join(map(str, named))} is in the store", hint="save list")
     return store.unlink(*known)
+
+
+def relink(
+    store: Store, old: Path, new: Path, *, dry_run: bool = False, look: Callable[[], Volumes] = Volumes
+) -> list[Relinked]:
+    """Tells the store, in one commit, that what it knows below `old` now lies below `new`.
+
+    A file counts as the same if size and time of change are, or its fingerprint is. Any other is left where
+    it was, and so is one whose new path the store knows with another video.
+
+    Args:
+        store: open for writing; for reading is enough for a dry run.
+        old: a folder that need not exist any more, or a file.
+        new: where it is now.
+        dry_run: change nothing.
+        look: what is mounted.
+
+    Returns:
+        All that is known below `old`, in order of path.
+
+    Raises:
+        StoreError: nothing is known below `old`, or `new` is not there.
+    """
+    old, new = whole(old), whole(new)
+    known = store.known([old])
+    if not known:
+        raise StoreError(f"nothing under {old} is in the store", hint="save list")
+    if old == new or not is_there(new):
+        what = "both are the same folder" if old == new else f"{new} is not there"
+        raise StoreError(what, hint="name the folder where the videos are now; is its drive mounted?")
+    targets = {path: new / path.relative_to(old) for path in known}
+    found = {path: _same(file, targets[path]) for path, file in known.items()}
+    reasons = {path: same for path, same in found.items() if isinstance(same, str)}
+    taken = store.files(targets.values())
+    while clashes := [
+        path
+        for path in known.keys() - reasons.keys()
+        if (there := taken.get(targets[path])) is not None
+        and (targets[path] not in known or targets[path] in reasons)
+        and there.fingerprint not in (None, known[path].fingerprint)
+    ]:
+        reasons |= dict.fromkeys(clashes, "the store knows another video there")
+    volumes = look()
+    moves = {
+        path: (targets[path], same.st_size, same.st_mtime_ns, volumes.of(targets[path]))
+        for path, same in found.items()
+        if path not in reasons and not isinstance(same, str)
+    }
+    if moves and not dry_run:
+        store.relink(moves)
+    return [
+        Relinked(path=targets[path], old_path=path, reason=reasons.get(path, "")) for path in sorted(known)
+    ]
+
+
+def _same(file: KnownFile, path: Path) -> os.stat_result | str:
+    """The status of `path` if it is the file that is known, or why it is not."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return "it is not there" if isinstance(error, FileNotFoundError) else f"{error.strerror or error}"
+    if status.st_size != file.size_bytes:
+        return "the file there has another size"
+    if status.st_mtime_ns == file.mtime_ns:
+        return status
+    try:
+        same = file.fingerprint is not None and fingerprint(path) == file.fingerprint
+    except MediaError as error:
+        return error.message
+    return status if same else "the file there is another one, or has changed"
 
 
 def rebuild(store: Store, engine: str) -> None:

@@ -234,6 +234,7 @@ def put(colour_store: Store, encoder: FakeEncoder) -> Callable[..., Video]:
         heard: Sequence[Sequence[str]] = (),
         fused: bool = False,
         starts_s: Sequence[float] | None = None,
+        fingerprint: str | None = None,
         **options: object,
     ) -> Video:
         starts = starts_s or [2.0 * i for i in range(len(shown))]
@@ -257,7 +258,7 @@ def put(colour_store: Store, encoder: FakeEncoder) -> Callable[..., Video]:
             times.append(span.start_s + 0.5 * np.arange(len(frames)))
         video = Video(
             path=path,
-            fingerprint=blake2b(bytes(path), digest_size=16).hexdigest(),
+            fingerprint=fingerprint or blake2b(bytes(path), digest_size=16).hexdigest(),
             size_bytes=1,
             mtime_ns=1,
             duration_s=spans[-1].end_s if spans else 0.0,

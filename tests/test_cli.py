@@ -21,6 +21,7 @@ COMMANDS = [
     "list",
     "model",
     "rebuild",
+    "relink",
     "search",
     "show",
     "status",

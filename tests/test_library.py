@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
 import pytest
 
 from savecli import config, library
+from savecli.datatypes import Volume
 from savecli.errors import StoreError, WeightsError
+from savecli.media.scan import fingerprint
+from savecli.media.volumes import Volumes
 from savecli.model import weights
+from savecli.store import Store
 
 ROOT = Path("/videos")
 
@@ -99,6 +104,169 @@ def test_a_hint_can_be_pasted_whatever_the_name(shelf):
     with pytest.raises(StoreError) as caught:
         library.find(shelf, path)
     assert shlex.split(caught.value.hint) == ["save", "index", str(path)]
+
+
+# -- a library that moved ------------------------------------------------------------------------------------
+
+HOUR = 3600 * 10**9
+
+
+@pytest.fixture
+def moved(colour_store, put, tmp_path):
+    """Three videos that were indexed in `old` and now lie in `new`, with a file that failed."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for name in ("a.mp4", "deep/b.mp4", "deep/\udcff.mp4", "bad.mp4"):
+        path = new / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(name) * 100)
+        place = old / name
+        if name == "bad.mp4":
+            colour_store.fail(place, path.stat().st_size, path.stat().st_mtime_ns, "broken", "mend it")
+            continue
+        video = put(place, ["red"], fingerprint=fingerprint(path))
+        colour_store.link(place, path.stat().st_size, path.stat().st_mtime_ns, video.fingerprint)
+    return old, new
+
+
+def relinked(store, old, new, **options):
+    """{name: reason} of what is known below `old`."""
+    return {str(f.old_path.relative_to(old)): f.reason for f in library.relink(store, old, new, **options)}
+
+
+ALL_OK = {"a.mp4": "", "deep/b.mp4": "", "deep/\udcff.mp4": "", "bad.mp4": ""}
+
+
+def test_a_library_that_moved_keeps_its_index(colour_store, moved):
+    old, new = moved
+    videos = {video.video_id for video in colour_store.videos()}
+    assert relinked(colour_store, old, new) == ALL_OK
+    assert set(colour_store.known()) == {new / name for name in ALL_OK}
+    assert {video.video_id for video in colour_store.videos()} == videos
+    assert colour_store.known()[new / "bad.mp4"].reason == "broken"
+    here = Volumes().of(new)
+    assert {file.volume for file in colour_store.known().values()} == {here}
+    assert colour_store.check() == []
+
+
+def test_a_dry_run_changes_nothing(colour_store, moved):
+    old, new = moved
+    before = colour_store.known()
+    assert relinked(colour_store, old, new, dry_run=True) == ALL_OK
+    assert colour_store.known() == before
+    with Store.open(colour_store.home, identity=None, mode="read") as reader:
+        assert relinked(reader, old, new, dry_run=True) == ALL_OK
+
+
+def test_a_copy_with_another_time_is_told_by_its_fingerprint(colour_store, moved):
+    old, new = moved
+    for name in ("a.mp4", "bad.mp4"):
+        os.utime(new / name, ns=(HOUR, HOUR))
+    reasons = relinked(colour_store, old, new)
+    assert reasons == ALL_OK | {"bad.mp4": "the file there is another one, or has changed"}
+    assert colour_store.known()[new / "a.mp4"].mtime_ns == HOUR
+    assert old / "bad.mp4" in colour_store.known()
+
+
+def test_what_does_not_match_is_left_alone(colour_store, moved):
+    old, new = moved
+    (new / "a.mp4").unlink()
+    (new / "deep" / "b.mp4").write_bytes(b"another")
+    same_size = (new / "deep" / "\udcff.mp4").stat().st_size
+    (new / "deep" / "\udcff.mp4").write_bytes(bytes(same_size))
+    os.utime(new / "deep" / "\udcff.mp4", ns=(HOUR, HOUR))
+    before = colour_store.known()
+    assert relinked(colour_store, old, new) == {
+        "a.mp4": "it is not there",
+        "deep/b.mp4": "the file there has another size",
+        "deep/\udcff.mp4": "the file there is another one, or has changed",
+        "bad.mp4": "",
+    }
+    after = colour_store.known()
+    for name in ("a.mp4", "deep/b.mp4", "deep/\udcff.mp4"):
+        assert after[old / name] == before[old / name]
+
+
+def test_what_was_indexed_at_its_new_place_already_is_known_once(colour_store, moved):
+    old, new = moved
+    file = colour_store.known()[old / "a.mp4"]
+    colour_store.link(new / "a.mp4", file.size_bytes, file.mtime_ns, file.fingerprint)
+    assert relinked(colour_store, old, new) == ALL_OK
+    assert colour_store.named(file.fingerprint).paths == (new / "a.mp4",)
+
+
+def test_another_video_at_the_new_place_is_not_replaced(colour_store, moved, put):
+    old, new = moved
+    put(new / "a.mp4", ["green"])
+    before = colour_store.known()
+    assert relinked(colour_store, old, new) == ALL_OK | {"a.mp4": "the store knows another video there"}
+    for path in (old / "a.mp4", new / "a.mp4"):
+        assert colour_store.known()[path] == before[path]
+
+
+def test_a_folder_that_moved_into_itself_is_relinked(colour_store, put, tmp_path):
+    for place, name in (("x.mp4", "v/x.mp4"), ("v/x.mp4", "v/v/x.mp4")):
+        path = tmp_path / "v" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode() * 100)
+        video = put(tmp_path / "v" / place, ["red"], fingerprint=fingerprint(path))
+        status = path.stat()
+        colour_store.link(tmp_path / "v" / place, status.st_size, status.st_mtime_ns, video.fingerprint)
+    before = {path: file.fingerprint for path, file in colour_store.known().items()}
+    assert relinked(colour_store, tmp_path / "v", tmp_path / "v" / "v") == {"x.mp4": "", "v/x.mp4": ""}
+    after = {path: file.fingerprint for path, file in colour_store.known().items()}
+    inner = tmp_path / "v" / "v"
+    assert after == {
+        inner / "x.mp4": before[tmp_path / "v" / "x.mp4"],
+        inner / "v" / "x.mp4": before[tmp_path / "v" / "v" / "x.mp4"],
+    }
+
+
+def test_a_place_is_not_free_if_what_is_known_there_stays(colour_store, put, tmp_path):
+    """As above, but the inner file is nowhere: its row stays, and so must the one that would replace it."""
+    path = tmp_path / "v" / "v" / "x.mp4"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"outer" * 100)
+    video = put(tmp_path / "v" / "x.mp4", ["red"], fingerprint=fingerprint(path))
+    colour_store.link(
+        tmp_path / "v" / "x.mp4", path.stat().st_size, path.stat().st_mtime_ns, video.fingerprint
+    )
+    put(path, ["green"])
+    before = colour_store.known()
+    reasons = relinked(colour_store, tmp_path / "v", tmp_path / "v" / "v")
+    assert reasons == {"x.mp4": "the store knows another video there", "v/x.mp4": "it is not there"}
+    assert colour_store.known() == before
+
+
+def test_a_single_file_can_be_relinked(colour_store, moved):
+    old, new = moved
+    target = (new / "a.mp4").rename(new / "renamed.mp4")
+    (one,) = library.relink(colour_store, old / "a.mp4", target)
+    assert (one.old_path, one.path, one.reason) == (old / "a.mp4", target, "")
+    assert target in colour_store.known()
+
+
+def test_relinking_nothing_or_to_nowhere_is_told(colour_store, moved, tmp_path):
+    old, new = moved
+    for args, message in (
+        ((tmp_path / "none", new), "nothing under .*none is in the store"),
+        ((old, tmp_path / "none"), "none is not there"),
+        ((old, old), "the same folder"),
+    ):
+        with pytest.raises(StoreError, match=message) as caught:
+            library.relink(colour_store, *args)
+        assert caught.value.hint
+
+
+def test_files_that_cannot_be_played_are_named_with_their_drive(put, colour_store, tmp_path):
+    usb = Volume(identity="uuid:usb", mount=tmp_path / "usb", label="USB")
+    here, gone, unplugged = tmp_path / "here.mp4", tmp_path / "gone.mp4", usb.mount / "a.mp4"
+    for path in (here, gone):
+        put(path, ["red"], volume=Volumes().of(path))
+    put(unplugged, ["red"], volume=usb)
+    here.touch()
+    colour_store.fail(tmp_path / "failed.mp4", 1, 1, "broken", "")
+    assert library.away(colour_store) == {gone: "", unplugged: "USB"}
+    assert library.away(colour_store, [here, unplugged]) == {unplugged: "USB"}
 
 
 def test_rebuilding_drops_what_was_forgotten(shelf):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from savecli import render
 from savecli.datatypes import Ask, Check, Moment, Results, Transcript, Utterance, Word
-from savecli.events import Indexed, Moved, Planned, Progress, Removed, Skipped, Summary, Unchanged
+from savecli.events import Indexed, Moved, Planned, Progress, Relinked, Removed, Skipped, Summary, Unchanged
 from savecli.plain import plain
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
 
@@ -251,6 +251,22 @@ def test_failed_files_are_told_with_reason_hint_and_attempts(capsys):
     }
     render.failed_table({})
     assert capsys.readouterr().out == "no file has failed\n"
+
+
+def test_what_was_relinked_and_what_was_left_is_told(capsys):
+    files = [Relinked(path=DOG, old_path=CAT), Relinked(path=COW, old_path=STRANGE, reason=EVIL)]
+    assert render.relinked(files, dry_run=False, as_json=True) == 1
+    moved, left, summary = records(capsys)
+    assert moved == {"event": "relinked", "path": str(DOG), "old_path": str(CAT)}
+    assert left == {"event": "left", "path": str(STRANGE), "new_path": str(COW), "reason": EVIL}
+    assert summary == {"event": "summary", "n_relinked": 1, "n_left": 1, "dry_run": False}
+    assert render.relinked(files, dry_run=False, as_json=False) == 1
+    done = capsys.readouterr().out
+    assert "1 relinked, 1 left as they were" in done
+    assert CONTROL.findall(done) == []
+    assert render.relinked(files[:1], dry_run=True, as_json=False) == 0
+    assert f"{CAT} -> {DOG}" in (wished := capsys.readouterr().out)
+    assert "1 would be relinked; nothing was changed" in wished
 
 
 def test_a_summary_says_what_is_gone_and_what_is_away(capsys):

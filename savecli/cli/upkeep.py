@@ -11,11 +11,13 @@ import click
 from savecli.cli.common import (
     DONE,
     EXPECTED,
+    NOTHING,
     PATH,
     Common,
     as_json,
     everywhere,
     identity,
+    opened,
     pipelines,
     settings,
 )
@@ -35,6 +37,29 @@ def rebuild(engine: str, **common: Unpack[Common]) -> None:
             library.rebuild(store, engine)
         n_graphs = len(store.graphs())
     render.say(f"rebuilt, with {n_graphs} graphs on {engine}")
+
+
+@click.command()
+@click.argument("old", type=PATH)
+@click.argument("new", type=PATH)
+@click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
+@as_json
+@everywhere
+def relink(old: Path, new: Path, dry_run: bool, as_json: bool, **common: Unpack[Common]) -> int:
+    """Tell the store that a library moved to another folder or drive.
+
+    What it knows below OLD now lies below NEW, and keeps its index. A file counts as the same if its size and
+    time of change are, or its fingerprint is. Any other is listed and left as it was; exit code 1 if there is
+    one. No video is read, and nothing on disk is changed.
+    """
+    from savecli import library, render
+    from savecli.store import Store
+
+    config = settings(**common)
+    place = opened(config) if dry_run else Store.open(config.store_dir, identity=None, mode="write")
+    with place as store, render.busy("comparing files"):
+        files = library.relink(store, old, new, dry_run=dry_run)
+    return NOTHING if render.relinked(files, dry_run=dry_run, as_json=as_json) else DONE
 
 
 @click.command()
@@ -92,4 +117,4 @@ def _demo(folder: Path, **common: Unpack[Common]) -> None:
             render.results_table(query.text, run_search(query.text, store, encoder, top_k=3))
 
 
-COMMANDS = (rebuild, doctor, demo)
+COMMANDS = (rebuild, relink, doctor, demo)

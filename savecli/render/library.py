@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from savecli.datatypes import Check, Transcript
+from savecli.events import Relinked
 from savecli.plain import plain
 from savecli.render.basics import clock, line, out, place
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
@@ -164,6 +165,34 @@ def status(
         told = Text.assemble(plain(value), (f"  ({plain(source)})", "dim"))
         table.add_row(Text(name.replace("_", " "), style="dim"), told)
     out().print(table)
+
+
+def relinked_record(file: Relinked) -> dict[str, Any]:
+    """A file of a library that moved as `save relink --json` has it."""
+    if file.reason:
+        return {"event": "left", "path": file.old_path, "new_path": file.path, "reason": file.reason}
+    return {"event": "relinked", "path": file.path, "old_path": file.old_path}
+
+
+def relinked(files: Sequence[Relinked], *, dry_run: bool, as_json: bool) -> int:
+    """Each file that moved or was left, and how many; returns how many were left."""
+    n_left = sum(bool(file.reason) for file in files)
+    if as_json:
+        for file in files:
+            line(relinked_record(file))
+        counted = {"n_relinked": len(files) - n_left, "n_left": n_left, "dry_run": dry_run}
+        line({"event": "summary", **counted})
+        return n_left
+    for file in files:
+        if file.reason:
+            left = Text.assemble(("left     ", "yellow"), f"{plain(file.old_path)}: {plain(file.reason)}")
+            out().print(left.append(f"\n         {plain(file.path)}", "dim"))
+        elif dry_run:
+            moved = f"{plain(file.old_path)} -> {plain(file.path)}"
+            out().print(Text.assemble(("relink   ", "cyan"), moved))
+    done = "would be relinked; nothing was changed" if dry_run else "relinked"
+    out().print(Text(f"{len(files) - n_left} {done}, {n_left} left as they were", style="bold"))
+    return n_left
 
 
 def weights_table(rows: Iterable[Mapping[str, str]]) -> None:
