@@ -9,11 +9,11 @@ from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from savecli.plain import plain
+from savecli import page
+from savecli.page import head, safe
 from savecli.render.basics import busy
 from savecli.render.evaluating import N_TOP, new_file, refuse
 from savecli.render.evaluation_words import Grid, facts, grids, title
@@ -22,23 +22,14 @@ if TYPE_CHECKING:
     from savecli.bench.report import Answer, Report
 
 N_WORST = 40
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1d21; --paper: #fff; --soft: #667; --line: #d5d8de;
-  --good: #14713d; --warn: #8a5200; --card: #f5f6f8 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ec; --paper: #15171b; --soft: #9aa0ab;
-  --line: #353a43; --good: #63cf92; --warn: #f0b35c; --card: #1e2127 } }
-* { box-sizing: border-box }
-body { margin: 0 auto; max-width: 72rem; padding: 1rem; color: var(--ink); background: var(--paper);
-  font: 16px/1.45 system-ui, sans-serif; overflow-wrap: anywhere }
-h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2.2rem } h3 { font-size: 1rem; margin: 0 }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .25rem .7rem .25rem 0; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line) }
 td:first-child, th:first-child { text-align: left }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .2rem 1rem; margin: 1rem 0 }
-dt, .note, small { color: var(--soft) } dd { margin: 0 }
+dt { color: var(--soft) } dd { margin: 0 }
 .note, .warn { margin: .3rem 0; font-size: .9rem } .warn { color: var(--warn); font-weight: 600 }
 article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .8rem;
   margin: .8rem 0 }
@@ -84,15 +75,15 @@ def write_page(
     for answer in report.answers.get("t2v", ()):
         captions[answer.video_id].append(answer.query)
     with new_file(path) as file:
-        file.write(_head(f"{title(report)}, {report.model}"))
-        file.write(f"<style>{STYLE}")
+        file.write(head(f"{title(report)}, {report.model}"))
+        file.write(f"<style>{page.STYLE}{STYLE}")
         for video_id, jpeg in pictures.items():
             data = b64encode(jpeg).decode()
             file.write(f".{names[video_id]} {{ background-image: url(data:image/jpeg;base64,{data}) }}\n")
-        file.write(f"</style>\n</head>\n<body>\n<h1>{_safe(title(report))}, {_safe(report.model)}</h1>\n")
+        file.write(f"</style>\n</head>\n<body>\n<h1>{safe(title(report))}, {safe(report.model)}</h1>\n")
         file.writelines(_grid(grid) for grid in grids(report, six=six))
         file.write("<h2>What was measured</h2>\n<dl>\n")
-        file.writelines(f"<dt>{_safe(name)}</dt><dd>{_safe(value)}</dd>\n" for name, value in facts(report))
+        file.writelines(f"<dt>{safe(name)}</dt><dd>{safe(value)}</dd>\n" for name, value in facts(report))
         file.write("</dl>\n")
         for direction, answers in worst.items():
             file.write(_heading(direction, answers, report.answers[direction]))
@@ -127,25 +118,16 @@ def _pictures(
     return {video_id: jpeg for video_id, jpeg in found.items() if jpeg}
 
 
-def _head(name: str) -> str:
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_safe(name)}</title>\n"
-    )
-
-
 def _grid(grid: Grid) -> str:
-    made = [f"<h2>{_safe(grid.title[:1].upper() + grid.title[1:])}</h2>\n"] if grid.title else []
-    made += [f'<p class="warn">{_safe(warning)}</p>\n' for warning in grid.warnings]
-    heads = "".join(f'<th scope="col">{_safe(head)}</th>' for head in grid.heads)
+    made = [f"<h2>{safe(grid.title[:1].upper() + grid.title[1:])}</h2>\n"] if grid.title else []
+    made += [f'<p class="warn">{safe(warning)}</p>\n' for warning in grid.warnings]
+    heads = "".join(f'<th scope="col">{safe(head)}</th>' for head in grid.heads)
     made.append(f'<div class="wide"><table>\n<tr>{heads}</tr>\n')
     for first, *rest in grid.rows:
-        cells = "".join(f"<td>{_safe(cell)}</td>" for cell in rest)
-        made.append(f'<tr><th scope="row">{_safe(first)}</th>{cells}</tr>\n')
+        cells = "".join(f"<td>{safe(cell)}</td>" for cell in rest)
+        made.append(f'<tr><th scope="row">{safe(first)}</th>{cells}</tr>\n')
     made.append("</table></div>\n")
-    made += [f'<p class="note">{_safe(note)}</p>\n' for note in grid.notes]
+    made += [f'<p class="note">{safe(note)}</p>\n' for note in grid.notes]
     return "".join(made)
 
 
@@ -171,11 +153,11 @@ def _found_videos(answer: Answer, names: Mapping[str, str]) -> str:
 def _found_captions(answer: Answer, names: Mapping[str, str], captions: Mapping[str, list[str]]) -> str:
     own = captions.get(answer.video_id, [])
     found = "".join(
-        f'<li dir="auto" class="{"right" if text in own else "wrong"}">{_safe(text)} '
+        f'<li dir="auto" class="{"right" if text in own else "wrong"}">{safe(text)} '
         f"<small>{score:.3g}</small></li>\n"
         for text, score in answer.top[:N_TOP]
     )
-    right = "".join(f'<p class="right" dir="auto">{_safe(text)}</p>\n' for text in own[:N_TOP])
+    right = "".join(f'<p class="right" dir="auto">{safe(text)}</p>\n' for text in own[:N_TOP])
     query = _figure(answer.video_id, "query", names, right=False)
     told = f'<div class="row">\n{query}<div>{right}</div></div>\n<ol>\n{found}</ol>\n'
     return f"{_asked(answer)}{told}</article>\n"
@@ -183,8 +165,8 @@ def _found_captions(answer: Answer, names: Mapping[str, str], captions: Mapping[
 
 def _asked(answer: Answer) -> str:
     rank = f"rank {answer.rank:,}" if answer.rank else "not counted"
-    kind = f" · {_safe(answer.kind)}" if answer.kind else ""
-    return f'<article>\n<h3 dir="auto">{_safe(answer.query)}</h3>\n<small>{rank}{kind}</small>\n'
+    kind = f" · {safe(answer.kind)}" if answer.kind else ""
+    return f'<article>\n<h3 dir="auto">{safe(answer.query)}</h3>\n<small>{rank}{kind}</small>\n'
 
 
 def _figure(video_id: str, label: str, names: Mapping[str, str], *, right: bool) -> str:
@@ -192,10 +174,6 @@ def _figure(video_id: str, label: str, names: Mapping[str, str], *, right: bool)
     spoken = video_id if picture else f"{video_id}, no picture"
     return (
         f'<figure class="{"right" if right else "wrong"}">'
-        f'<div class="picture {picture or ""}" role="img" aria-label="{_safe(spoken)}"></div>'
-        f"<figcaption>{_safe(label)} <b>{_safe(video_id)}</b></figcaption></figure>\n"
+        f'<div class="picture {picture or ""}" role="img" aria-label="{safe(spoken)}"></div>'
+        f"<figcaption>{safe(label)} <b>{safe(video_id)}</b></figcaption></figure>\n"
     )
-
-
-def _safe(text: str) -> str:
-    return escape(plain(text))

@@ -13,7 +13,7 @@ from savecli.errors import MediaError
 from savecli.media.copy import copy
 from savecli.media.cut import Span, bounds, cut
 
-from . import counted
+from .. import counted
 
 RATES = [
     Fraction(25),

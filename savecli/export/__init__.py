@@ -1,0 +1,1 @@
+"""Moments -> files: clips, timelines for editors, playlists, tables, subtitles, a contact sheet."""
