@@ -57,14 +57,19 @@ def export(
         with aside(paths) as places:
             done_s = 0.0
             for place, group in zip(places, groups, strict=True):
-                before_s = done_s
-
-                def told(at_s: float, before_s: float = before_s) -> None:
-                    tell(min(1.0, (before_s + at_s) / length_s))
-
+                told = _share(tell, done_s, sum(take.length_s for take in group), length_s)
                 notes += _write(place, paths[0].parent, group, target.suffix, options, facts, decoder, told)
                 done_s += sum(take.length_s for take in group)
     return Exported(paths=tuple(paths), n_moments=len(made), length_s=length_s, notes=tuple(notes))
+
+
+def _share(tell: Tell, done_s: float, part_s: float, whole_s: float) -> Tell:
+    """What takes the seconds written of one file, and tells the share of all."""
+
+    def told(at_s: float) -> None:
+        tell((done_s + min(max(at_s, 0.0), part_s)) / whole_s)
+
+    return told
 
 
 def _write(
