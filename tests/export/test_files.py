@@ -1,4 +1,4 @@
-"""What is written where: clips, playlists, tables, subtitles, the page; and nothing where something is wrong."""
+"""What is written where: clips, playlists, tables, subtitles, a page; and nothing where that fails."""
 
 from __future__ import annotations
 
