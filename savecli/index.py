@@ -16,6 +16,7 @@ from pathlib import Path
 from savecli.datatypes import Video, Volume
 from savecli.errors import MediaCrash, MediaError, MediaTimeout, MediaUnfinished
 from savecli.events import Event, Indexed, Moved, Planned, Removed, Skipped, Summary, Unchanged
+from savecli.known import clash, link
 from savecli.media.scan import (
     Found,
     Unreadable,
@@ -27,13 +28,15 @@ from savecli.media.scan import (
     settled,
     whole,
 )
-from savecli.media.volumes import Volumes, is_there, is_weak
+from savecli.media.volumes import Volumes, is_there
 from savecli.missing import Losses, losses
 from savecli.pipeline import Pipeline, Processed
 from savecli.store import KnownFile, Store, StoredVideo
 
 N_ATTEMPTS = 3
 """So often a file is read, in as many runs, whose failure may be the machine's: no headway, a crash."""
+N_TOGETHER = 256
+"""So many files are linked to what is known of them in one commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +81,14 @@ class _Plan:
         known: what the store has of these folders.
         found: what is there, and which volume it lies on.
         todo: what must be read.
-        moved: old paths of files that turned up under another one.
+        moved: old path -> new path of files that turned up under another one.
         successors: pairs of identities, of the volume that an unchanged file lay on and the one it lies on.
     """
 
     known: Mapping[Path, KnownFile]
     found: dict[Path, Volume] = field(default_factory=dict)
     todo: list[Found] = field(default_factory=list)
-    moved: set[Path] = field(default_factory=set)
+    moved: dict[Path, Path] = field(default_factory=dict)
     successors: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -198,6 +201,7 @@ def _read_all(
     look: Callable[[], Volumes],
 ) -> Iterator[Event]:
     """What is to be done is done, one file after the other."""
+    pending: list[tuple[Found, StoredVideo]] = []
     with ExitStack() as models:
         pipeline: Pipeline | None = None
         for found in _steady_first(plan.todo, options.settle_s):
@@ -205,19 +209,24 @@ def _read_all(
             try:
                 found = settled(found, options.settle_s)
                 video_id = fingerprint(found.path)
+                file = plan.known.get(found.path)
+                refusal = None if options.force else clash(found, video_id, file, plan.successors)
+                if refusal is not None:
+                    yield _skip(found.path, refusal, counts)
+                    continue
                 stored = None if options.force else store.named(video_id)
-                if not options.force and (clash := _clash(found, video_id, plan)):
-                    yield _skip(found.path, clash, counts)
-                    continue
                 if stored is not None:
-                    yield _link(found, stored, store, counts, plan, look)
-                    continue
-                pipeline = pipeline or models.enter_context(open_pipeline())
-                yield (yield from _read(found, video_id, store, pipeline, counts))
+                    pending.append((found, stored))
+                if stored is None or len(pending) == N_TOGETHER:
+                    yield from _link_all(pending, plan, store, counts, look)
+                if stored is None:
+                    pipeline = pipeline or models.enter_context(open_pipeline())
+                    yield (yield from _read(found, video_id, store, pipeline, counts))
             except MediaError as error:
                 if video_id and not isinstance(error, MediaUnfinished) and is_as_found(found):
                     _fail(found, error, store)
                 yield _skip(found.path, error, counts)
+    yield from _link_all(pending, plan, store, counts, look)
 
 
 def _skip(path: Path, error: MediaError, counts: _Counts, *, known: bool = False) -> Skipped:
@@ -243,57 +252,27 @@ def _steady_first(todo: list[Found], settle_s: float) -> list[Found]:
     return sorted(todo, key=lambda found: rest_s(found.mtime_ns, settle_s) > 0)
 
 
-def _clash(found: Found, video_id: str, plan: _Plan) -> MediaError | None:
-    """What keeps a path that the store knows from another drive, with other content, from being replaced.
-
-    Two drives that are mounted at one place in turns would be taken for one whose files change.
-    """
-    file = plan.known.get(found.path)
-    if file is None or file.volume is None or file.fingerprint in (None, video_id):
-        return None
-    was, is_now = file.volume, found.volume
-    pair = (was.identity, is_now.identity)
-    # A library that was copied to a new drive has files that did not change.
-    if was.identity == is_now.identity or is_weak(was) or is_weak(is_now) or pair in plan.successors:
-        return None
-    return MediaError(
-        f"another drive, {was.label}, was indexed at this place, with another video under this name",
-        hint=f"mount one of the two elsewhere, or let go of the other's: save forget {found.path}",
-    )
-
-
-def _link(
-    found: Found,
-    stored: StoredVideo,
+def _link_all(
+    pending: list[tuple[Found, StoredVideo]],
+    plan: _Plan,
     store: Store,
     counts: _Counts,
-    plan: _Plan,
     look: Callable[[], Volumes],
-) -> Event:
-    """A file whose content is stored already: touched, moved from a path that is gone, or copied."""
-    store.link(found.path, found.size_bytes, found.mtime_ns, stored.video_id, found.volume)
-    if found.path in stored.paths:
-        counts.unchanged += 1
-        return Unchanged(path=found.path)
-    volumes, files = look(), store.files(stored.paths)
-    gone = next((path for path, file in files.items() if volumes.is_gone(path, file.volume)), None)
-    if gone is not None:
-        store.unlink(gone)
-        plan.moved.add(gone)
-        counts.moved += 1
-        return Moved(path=found.path, old_path=gone)
-    counts.indexed += 1
-    return Indexed(
-        path=found.path,
-        duration_s=stored.duration_s,
-        n_segments=stored.n_segments,
-        has_audio=stored.has_audio,
-        speech_s=stored.speech_s,
-        elapsed_s=0.0,
-        size_bytes=found.size_bytes,
-        notes=(*stored.notes, f"a copy of {stored.paths[0]}"),
-        partial=stored.partial,
-    )
+) -> Iterator[Event]:
+    """Links what is pending, in one commit, and tells it."""
+    if not pending:
+        return
+    told = link(pending, store, look, plan.moved)
+    pending.clear()
+    for event in told:
+        match event:
+            case Unchanged():
+                counts.unchanged += 1
+            case Moved():
+                counts.moved += 1
+            case Indexed():
+                counts.indexed += 1
+        yield event
 
 
 def _losses(

@@ -544,6 +544,35 @@ def test_a_renamed_folder_is_moved_and_leaves_nothing_missing(bench, usb):
     assert {path.parent.name for path in bench.store.known([usb])} == {"journey"}
 
 
+def test_of_two_files_in_the_place_of_one_the_first_has_moved(bench, usb):
+    red = usb / "trip" / "red.mp4"
+    for name in ("x.mp4", "y.mp4"):
+        shutil.copyfile(red, usb / name)
+    red.unlink()
+    events = bench.run(usb)
+    assert Moved(path=usb / "x.mp4", old_path=red) in events
+    (copy,) = (e for e in events if isinstance(e, Indexed))
+    assert (copy.path, copy.notes[-1]) == (usb / "y.mp4", f"a copy of {usb / 'x.mp4'}")
+    assert (events[-1].n_moved, events[-1].n_indexed, events[-1].n_missing) == (1, 1, 0)
+    assert bench.store.video(usb / "y.mp4").paths == (usb / "x.mp4", usb / "y.mp4")
+
+
+@pytest.mark.parametrize("n_together", [1, 2, 100])
+def test_moves_are_told_in_order_and_written_before_they_are_told(bench, usb, monkeypatch, n_together):
+    monkeypatch.setattr("savecli.index.N_TOGETHER", n_together)
+    (usb / "trip").rename(usb / "journey")
+    shutil.copyfile(bench.folder / "green.mp4", usb / "journey" / "copy.mp4")
+    told = []
+    for event in bench.events(usb):
+        if isinstance(event, Moved | Indexed):
+            told.append(event.path.name)
+            assert bench.store.video(event.path) is not None
+        if isinstance(event, Moved):
+            assert bench.store.video(event.old_path) is None
+    assert told == ["blue.mp4", "copy.mp4", "red.mp4"]
+    assert bench.store.check() == []
+
+
 def test_a_file_that_is_left_out_now_is_not_missing(bench, usb):
     (usb / ".saveignore").write_text("red*")
     events = bench.run(usb, sweep=True)

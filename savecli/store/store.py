@@ -129,9 +129,14 @@ class Store(Reader):
             volume=volume,
         )
 
-    def touch(self, found: Iterable[tuple[Path, int, int, str, Volume | None]]) -> None:
-        """Links many paths, each (path, size_bytes, mtime_ns, fingerprint, volume), in one commit."""
-        self._writing.touch(found)
+    def touch(
+        self, found: Iterable[tuple[Path, int, int, str, Volume | None]], *, gone: Iterable[Path] = ()
+    ) -> None:
+        """Links many paths, each (path, size_bytes, mtime_ns, fingerprint, volume), in one commit.
+
+        It also forgets the paths of `gone`, as `unlink` would.
+        """
+        self._writing.touch(found, gone)
 
     def link(
         self, path: Path, size_bytes: int, mtime_ns: int, fingerprint: str, volume: Volume | None = None

@@ -81,7 +81,9 @@ class Writer:
                 self._catalog, video.path, video.size_bytes, video.mtime_ns, video.fingerprint, volume
             )
 
-    def touch(self, found: Iterable[tuple[Path, int, int, str, Volume | None]]) -> None:
+    def touch(
+        self, found: Iterable[tuple[Path, int, int, str, Volume | None]], gone: Iterable[Path] = ()
+    ) -> None:
         """See `Store.touch`."""
         with self._catalog.writing():
             for path, size_bytes, mtime_ns, fingerprint, volume in found:
@@ -90,6 +92,8 @@ class Writer:
                 changes.point(self._catalog, path, size_bytes, mtime_ns, fingerprint, volume)
 
     def relink(self, moves: Mapping[Path, tuple[Path, int, int, Volume]]) -> None:
+            for path in gone:
+                changes.remove_path(self._catalog, path)
         """See `Store.relink`."""
         with self._catalog.writing():
             changes.relink(self._catalog, moves)

@@ -92,6 +92,16 @@ def test_files_below_a_folder_are_told_from_those_beside_it(store, samples):
     assert set(store.files([Path("/t/a"), Path("/none")])) == {Path("/t/a")}
 
 
+def test_paths_come_and_go_in_one_commit(filled, samples):
+    before = filled._catalog.rows("SELECT revision FROM state")[0][0]
+    filled.touch([(Path("/new/a.mp4"), 1000, 7, samples.content(1).fingerprint, NAS)], gone=[A, C])
+    assert filled._catalog.rows("SELECT revision FROM state")[0][0] == before + 1
+    assert paths(filled) == {1: (Path("/new/a.mp4"),), 2: (B,)}
+    filled.touch([], gone=[B])
+    assert paths(filled) == {1: (Path("/new/a.mp4"),)}
+    assert filled.check() == []
+
+
 def test_relinking_moves_files_with_all_that_is_known_of_them(filled):
     before = {path: file for path, file in filled.known().items() if path != C}
     moves = {path: (Path("/new") / path.name, 1000, 11, NAS) for path in before}
