@@ -40,7 +40,8 @@ OWNERS = {
     "regex": ["model/inputs.py"],
     "rich": ["render/*"],
     "sqlite3": ["store/catalog.py"],
-    "subprocess": ["media/worker.py"],
+    "subprocess": ["play.py", "media/worker.py"],
+    "textual_image": ["render/preview.py"],
     "tokenizers": ["model/text.py"],
     "torch": ["model/*", "train/*", "speech/reference.py", "speech/convert.py"],
     "usearch": ["store/graph.py"],
@@ -53,6 +54,7 @@ LAZY = {
     "open_clip": ["model/*"],
     "pathspec": ["media/*"],
     "pyarrow": ["bench/*"],
+    "textual_image": ["render/*"],
     "torch": ["speech/*"],
 }
 # The shell asks whether to raise; the decoder's process sets what BLAS reads.

@@ -6,6 +6,7 @@ Results go to stdout, progress and warnings to stderr.
 from savecli.render.basics import busy, clock, facts, line, out, say, warn, write
 from savecli.render.evaluating import markdown, record, refuse, show, watch, write_csv
 from savecli.render.evaluation_page import write_page
+from savecli.render.exporting import command_line, exported, exporting
 from savecli.render.indexing import event_record, index_json, index_table
 from savecli.render.library import (
     checks,
@@ -19,15 +20,30 @@ from savecli.render.library import (
     video_record,
     weights_table,
 )
+from savecli.render.preview import HEIGHT_PX, WIDTH_PX, can_show
 from savecli.render.pulling import pull_json, pull_table
-from savecli.render.results import moment_record, results_json, results_paths, results_table
+from savecli.render.results import (
+    asked,
+    moment_record,
+    results_json,
+    results_paths,
+    results_paths0,
+    results_table,
+)
 from savecli.render.training import training_json, training_table
 
 __all__ = [
+    "HEIGHT_PX",
+    "WIDTH_PX",
+    "asked",
     "busy",
+    "can_show",
     "checks",
     "clock",
+    "command_line",
     "event_record",
+    "exported",
+    "exporting",
     "facts",
     "failed_table",
     "failure_record",
@@ -45,6 +61,7 @@ __all__ = [
     "relinked",
     "results_json",
     "results_paths",
+    "results_paths0",
     "results_table",
     "say",
     "show",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich.console import Console
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -53,6 +58,15 @@ def out() -> Console:
     """Stdout for people; a pipe gets no colour and no wrapping."""
     piped = not sys.stdout.isatty()
     return Console(highlight=False, soft_wrap=piped, width=PIPE_COLUMNS if piped else None)
+
+
+def linked(path: Path, *, bold: bool = True) -> Text:
+    """A path that a terminal opens with a click, where it can; the host in it tells whose path it is.
+
+    https://gist.github.com/egmontkob/eb114294efbcd5adb1944c9f3cb5feda
+    """
+    url = f"file://{quote(socket.gethostname())}{quote(os.fsencode(path.absolute().as_posix()))}"
+    return Text(plain(path), style=Style(bold=bold, link=url))
 
 
 def facts(record: Mapping[str, Any]) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from savecli import datatypes as records
 from savecli.datatypes import Ask, Results
 from savecli.plain import plain
-from savecli.render.basics import clock, line, out, place, warn
+from savecli.render.basics import clock, line, linked, out, place, warn
+from savecli.render.preview import show_picture
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Picture = Callable[[records.Moment], "NDArray[np.uint8] | None"]
 MODALITIES = ("seen", "heard", "said")
 
 
@@ -48,11 +55,18 @@ def results_paths(results: Results) -> None:
     sys.stdout.buffer.flush()
 
 
-def results_table(ask: Ask | str, results: Results) -> None:
-    """Moments for a person; `ask` is what they answer."""
+def results_paths0(results: Results) -> None:
+    """The same for `xargs -0`: each path ends in a NUL byte, so that any name comes through whole."""
+    for path in dict.fromkeys(moment.path for moment in results.moments):
+        sys.stdout.buffer.write(os.fsencode(path) + b"\0")
+    sys.stdout.buffer.flush()
+
+
+def results_table(ask: Ask | str, results: Results, picture: Picture | None = None) -> None:
+    """Moments for a person; `ask` is what they answer, `picture` gives what is to be seen of each."""
     console = out()
     if not results.moments:
-        console.print(Text(f"nothing here matches {_asked(ask)}", style="bold"))
+        console.print(Text(f"nothing here matches {asked(ask)}", style="bold"))
         if results.nearest:
             near = results.nearest
             where = f"{plain(near.path.name)} {clock(near.start_s)}-{clock(near.end_s)}"
@@ -62,11 +76,14 @@ def results_table(ask: Ask | str, results: Results) -> None:
         return
     for rank, moment in enumerate(results.moments, 1):
         console.print(_moment_text(rank, moment))
+        if picture is not None and (image := picture(moment)) is not None:
+            show_picture(console, image)
     if not results.exact:
         warn("looked up in the graph: a near miss may be left out")
 
 
-def _asked(ask: Ask | str) -> str:
+def asked(ask: Ask | str) -> str:
+    """A query in words, as a person typed it."""
     ask = Ask(text=ask) if isinstance(ask, str) else ask
     aimed = zip(MODALITIES, (ask.sees, ask.hears, ask.says), strict=True)
     free = [f'"{plain(ask.text)}"'] if ask.text else []
@@ -81,7 +98,7 @@ def _moment_text(rank: int, moment: records.Moment) -> Text:
         (f"{rank:>2}. ", "dim"),
         (f"{clock(moment.start_s)}-{clock(moment.end_s)}", "bold green"),
         "  ",
-        (plain(moment.path), "bold"),
+        linked(moment.path) if moment.mounted else (plain(moment.path), "bold"),
         "" if moment.mounted else (f"  ({place(moment.drive)})", "yellow"),
     )
     text.append(f"\n    {moment.score:.2f}", "cyan").append(f"  {why}  best at {clock(moment.best_s)}", "dim")

@@ -1,0 +1,115 @@
+"""The results of the last search, kept in the home folder, so that `save open 2` knows what 2 is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from savecli.datatypes import Moment
+from savecli.errors import QueryError
+
+FILE = "last.json"
+_VERSION = 1
+_MOST_BYTES = 8 << 20
+_HINT = "search again, and then name a result by its number"
+_MOST_DIGITS = 9
+_CHARACTERS = frozenset("0123456789,- ")
+_KEPT = frozenset(field.name for field in fields(Moment))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Last:
+    """A search that was run.
+
+    Attributes:
+        asked: what was looked for, in words.
+        moments: what was found, best first.
+    """
+
+    asked: str
+    moments: tuple[Moment, ...]
+
+    def pick(self, text: str) -> list[tuple[int, Moment]]:
+        """The moments that `2`, `1-5`, `1,3` or `all` name, each once with its number, in that order.
+
+        Raises:
+            QueryError: no such number, or none at all.
+        """
+        n_found = len(self.moments)
+        if text.strip().lower() == "all":
+            return list(enumerate(self.moments, 1))
+        wanted: list[int] = []
+        for part in text.split(","):
+            first, last = _ends(part)
+            missing = [number for number in (first, last) if not 1 <= number <= n_found]
+            if missing:
+                raise QueryError(
+                    f"there is no result {missing[0]}: the last search found {n_found}", hint=_HINT
+                )
+            step = 1 if last >= first else -1
+            wanted += range(first, last + step, step)
+        return [(number, self.moments[number - 1]) for number in dict.fromkeys(wanted)]
+
+
+def are_numbers(text: str) -> bool:
+    """Whether a word names results, and no file."""
+    return text.strip().lower() == "all" or (bool(text) and set(text) <= _CHARACTERS)
+
+
+def remember(home: Path, asked: str, moments: Sequence[Moment]) -> None:
+    """Keep results for the commands that follow, unless the home folder cannot be written."""
+    kept = {"version": _VERSION, "asked": asked, "moments": [_record(moment) for moment in moments]}
+    aside = home / f".{FILE}.{os.getpid()}.part"
+    with suppress(OSError):
+        try:
+            # What a person looks for is nobody else's business.
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w", encoding="ascii") as file:
+                json.dump(kept, file)
+            aside.replace(home / FILE)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def recall(home: Path) -> Last:
+    """The results of the last search.
+
+    Raises:
+        QueryError: there was none, or its file is damaged.
+    """
+    try:
+        with open(home / FILE, "rb") as file:
+            kept = json.loads(file.read(_MOST_BYTES))
+        if kept["version"] != _VERSION:
+            raise ValueError("another version wrote it")
+        return Last(asked=str(kept["asked"]), moments=tuple(_moment(one) for one in kept["moments"]))
+    except FileNotFoundError:
+        raise QueryError("there was no search yet whose results could be named", hint=_HINT) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise QueryError(f"the results of the last search cannot be read: {error}", hint=_HINT) from error
+
+
+def _ends(part: str) -> tuple[int, int]:
+    """`1-5` -> 1, 5; `2` -> 2, 2."""
+    first, dash, last = (side.strip() for side in part.partition("-"))
+    ends = (first, last if dash else first)
+    if not all(end.isascii() and end.isdigit() and len(end) < _MOST_DIGITS for end in ends):
+        raise QueryError(f"{part!r} names no results", hint="as in 2, 1-5 or 1,3, or all")
+    return int(ends[0]), int(ends[1])
+
+
+def _record(moment: Moment) -> dict[str, Any]:
+    values = {name: getattr(moment, name) for name in sorted(_KEPT)}
+    # A name that is no text in any encoding comes back from the escapes that ASCII needs.
+    return {**values, "path": str(moment.path), "why": dict(moment.why)}
+
+
+def _moment(record: dict[str, Any]) -> Moment:
+    known: dict[str, Any] = {name: value for name, value in record.items() if name in _KEPT}
+    times = {name: float(known[name]) for name in ("start_s", "end_s", "score", "best_s")}
+    return Moment(**{**known, **times, "path": Path(known["path"])})
