@@ -17,7 +17,28 @@ from savecli.store.durable import crc32_of, publish
 
 _WAIT_S = 30.0
 _LAST_WAIT_MS = 1000
+# What SQLite says where the disk, the memory or another process is in the way, and not the file.
+_MACHINE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+_FAILED = sqlite3.SQLITE_ERROR
 _FREE = "free some space, and look at permissions; what is stored is safe"
+
+
+class VersionError(StoreError):
+    """A store that another version of save wrote: nothing is wrong with it."""
+
+
+class DamagedError(StoreError):
+    """A catalog that cannot be believed."""
 
 
 class Catalog:
@@ -26,7 +47,7 @@ class Catalog:
     Args:
         path: of `catalog.db`.
         writable: creates and migrates the file; the caller holds the write lock.
-        trusted: False opens a damaged catalog as far as it goes, to save what can be saved.
+        trusted: False opens a damaged catalog as far as it goes, to save what can be saved, and seals none.
 
     Raises:
         StoreError: the file cannot be opened, is damaged, or of another version.
@@ -35,6 +56,7 @@ class Catalog:
     def __init__(self, path: Path, *, writable: bool, trusted: bool = True) -> None:
         self.path = path
         self._writable = writable
+        self._trusted = trusted
         self._unsealed = False
         if trusted:
             _require_intact(path)
@@ -59,6 +81,11 @@ class Catalog:
         """The rows of a query."""
         with _translated(self.path):
             return self._connection.execute(sql, values).fetchall()
+
+    def each(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one by one, up to where it fails."""
+        with _translated(self.path):
+            yield from self._connection.execute(sql, values)
 
     def run(self, sql: str, *values: object) -> int:
         """Changes something; returns the key of the row inserted last. Only inside `writing`."""
@@ -113,7 +140,7 @@ class Catalog:
         return [what for what in said if what != "ok"]
 
     def _unseal(self) -> None:
-        if self._writable and not self._unsealed:
+        if self._writable and self._trusted and not self._unsealed:
             try:
                 seal.break_(self.path)
             except OSError as error:
@@ -167,13 +194,13 @@ class Catalog:
         found: int = self.rows("PRAGMA user_version")[0][0]
         wanted = len(schema.MIGRATIONS)
         if found > wanted:
-            raise StoreError(
+            raise VersionError(
                 f"the store {self.path.parent} was written by a newer version of save"
                 f" (catalog {found}, this one knows up to {wanted})",
                 hint="pip install --upgrade savecli",
             )
         if found < wanted and not writable:
-            raise StoreError(
+            raise VersionError(
                 f"the store {self.path.parent} was written by an older version of save",
                 hint="run `save rebuild` once: it brings the store up to date",
             )
@@ -203,9 +230,9 @@ class Catalog:
             raise StoreError(f"cannot write {target}: {error.strerror}", hint=_FREE) from error
 
 
-def damaged(path: Path, what: str) -> StoreError:
+def damaged(path: Path, what: str) -> DamagedError:
     """What to raise where the catalog cannot be believed."""
-    return StoreError(f"the catalog {path} is damaged: {what}", hint="run `save verify --repair`")
+    return DamagedError(f"the catalog {path} is damaged: {what}", hint="run `save verify --repair`")
 
 
 def _require_intact(path: Path) -> None:
@@ -261,6 +288,8 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", _FAILED) % 256 not in _MACHINE:
+            raise damaged(path, str(error)) from error
         raise StoreError(
             f"the catalog {path} cannot be used: {error}",
             hint="look at free space and permissions, then run `save verify`",

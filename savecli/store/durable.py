@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -30,6 +31,28 @@ def publish(temporary: Path, path: Path) -> None:
     """Gives a finished file its name: whoever opens `path` sees all of it or what was there before."""
     sync_file(temporary)
     temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def publish_new(temporary: Path, path: Path, *, replace: bool) -> None:
+    """Gives a finished and synced file its name; without `replace` only where nothing has that name.
+
+    Raises:
+        FileExistsError: something has that name.
+    """
+    if replace:
+        temporary.replace(path)
+    else:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except (OSError, NotImplementedError):  # a file system without links
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            temporary.replace(path)
+        else:
+            temporary.unlink()
     sync_folder(path.parent)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from savecli.errors import StoreError
-from savecli.store.catalog import Catalog
+from savecli.store import backup
+from savecli.store.catalog import Catalog, VersionError
 from savecli.store.durable import write_text
 
 FORMAT = 1
@@ -17,6 +18,21 @@ CATALOG_NAME = "catalog.db"
 def exists(home: Path) -> bool:
     """Whether a store was made in `home`; `FORMAT` is the last file that making one writes."""
     return (home / "FORMAT").is_file()
+
+
+def is_begun(home: Path) -> bool:
+    """Whether there is a store in `home`, or what one has left; not where making one was interrupted."""
+    catalog = home / CATALOG_NAME
+    if exists(home) or backup.kept(catalog):
+        return True
+    if not catalog.exists():
+        return False
+    try:
+        opened = Catalog(catalog, writable=False, trusted=False)
+    except StoreError:
+        return True
+    with contextlib.closing(opened):
+        return bool(opened.rows("SELECT 1 FROM videos LIMIT 1"))
 
 
 def not_indexed(home: Path) -> StoreError:
@@ -29,6 +45,25 @@ def mark(home: Path) -> None:
     write_text(home / "FORMAT", f"{FORMAT}\n")
 
 
+def format_of(home: Path) -> int | None:
+    """The version of the folder's format, None where `FORMAT` is gone or damaged.
+
+    Raises:
+        VersionError: a newer version wrote it.
+    """
+    if not exists(home):
+        return None
+    text = (home / "FORMAT").read_text(encoding="utf-8", errors="replace").strip()
+    if not text.isdecimal():
+        return None
+    if int(text) > FORMAT:
+        raise VersionError(
+            f"the store {home} was written by a newer save (format {text}, this one knows {FORMAT})",
+            hint="pip install --upgrade savecli",
+        )
+    return int(text)
+
+
 def check_format(home: Path) -> None:
     """Refuses a folder that this version cannot read.
 
@@ -36,16 +71,9 @@ def check_format(home: Path) -> None:
         StoreError: a newer version wrote it, `FORMAT` is damaged, or the catalog is gone: a writer
             would begin an empty one, and cut off all rows.
     """
-    text = (home / "FORMAT").read_text(encoding="utf-8", errors="replace").strip()
-    if not text.isdecimal():
-        raise StoreError(
-            f"{home / 'FORMAT'} is damaged: it says {text[:40]!r}", hint="run `save verify --repair`"
-        )
-    if int(text) > FORMAT:
-        raise StoreError(
-            f"the store {home} was written by a newer save (format {text}, this one knows {FORMAT})",
-            hint="pip install --upgrade savecli",
-        )
+    if format_of(home) is None:
+        state = "damaged" if exists(home) else "gone"
+        raise StoreError(f"{home / 'FORMAT'} is {state}", hint="run `save verify --repair`")
     if not (home / CATALOG_NAME).exists():
         raise StoreError(
             f"{home / CATALOG_NAME} is gone, without which the rest says nothing",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 
 from savecli.datatypes import Transcript, Utterance
 from savecli.store import folder, queries
+from savecli.store.archive import Archive
 from savecli.store.catalog import Catalog
 from savecli.store.check import check_store
+from savecli.store.export import Exported, export
+from savecli.store.merge import Merging, merge
 from savecli.store.records import (
     Counts,
+    Headway,
     Hit,
     Kind,
     KnownFile,
@@ -162,6 +166,14 @@ class Reader:
     def identity(self) -> dict[str, str]:
         """What made the embeddings."""
         return dict(self._catalog.rows("SELECT key, value FROM identity"))
+
+    def export(self, target: Path, *, force: bool = False) -> Iterator[Headway | Exported]:
+        """Writes all videos into one file; see `savecli.store.export`."""
+        return export(self._catalog, self._views, target, force=force)
+
+    def merge_plan(self, archive: Archive) -> Iterator[Merging]:
+        """What `Store.merge` would do."""
+        return merge(self._catalog, self._views, archive, dry_run=True)
 
     def check(self) -> list[Problem]:
         """Reads every file of the store through and compares lengths and checksums."""

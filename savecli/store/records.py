@@ -146,3 +146,12 @@ class Problem:
     subject: str
     message: str
     hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headway:
+    """How far something long has come: `done` of `total` bytes of one part."""
+
+    part: str
+    done: int
+    total: int

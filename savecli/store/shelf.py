@@ -5,6 +5,7 @@ A graph is a cache: it is used when its file is what the catalog says, and passe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from savecli.errors import StoreError
 from savecli.store import graph as engines
 from savecli.store.catalog import Catalog
 from savecli.store.durable import crc32_of, publish
-from savecli.store.graph import Graph
-from savecli.store.records import Kind, Problem, StoredGraph
+from savecli.store.graph import Graph, GraphError
+from savecli.store.records import Kind, StoredGraph
 from savecli.store.scan import scan
 from savecli.store.vectors import RowView, try_unlink
 
@@ -24,6 +25,9 @@ _EFS = (64, 128, 256, 512, 1024)
 _RECALL_WANTED = 0.985
 _N_PROBES = 48
 _PROBE_K = 10
+_N_ASKED = 32
+_SHARE_FOUND = 0.75
+_SAME = 1e-3
 
 
 class Shelf:
@@ -94,15 +98,38 @@ class Shelf:
                 if path.name not in listed:
                     try_unlink(path)
 
-    def check(self) -> list[Problem]:
-        """Reads every listed graph through."""
-        problems = []
-        for entry in self.listed():
-            path = self._folder / entry.name
-            if not _read_through(path, entry):
-                message = "is damaged or missing; searches scan all rows instead"
-                problems.append(Problem(subject=str(path), message=message, hint="run `save rebuild`"))
-        return problems
+    def fault(self, entry: StoredGraph, view: RowView) -> str | None:
+        """What is wrong with a graph, or None: it is read through, and asked for rows of `view`."""
+        path = self.path(entry)
+        if not _read_through(path, entry):
+            return "is damaged or missing"
+        try:
+            engine = engines.engine_named(entry.engine)
+        except StoreError:
+            return None  # made on another machine: nothing is wrong with the file
+        try:
+            return None if _answers(engine.open(path, view.rows.shape[1]), entry, view) else "answers wrongly"
+        except GraphError as error:
+            return f"cannot be used: {error.message}"
+
+    def usable_engine(self, wanted: str, other: str) -> str:
+        """`wanted` where it is installed, or `other`."""
+        try:
+            engines.engine_named(wanted)
+        except StoreError:
+            return other
+        return wanted
+
+    def remove(self, entries: Iterable[StoredGraph]) -> None:
+        """Takes graphs off the list, and their files from disk."""
+        with self._catalog.writing():
+            for entry in entries:
+                self._catalog.run("DELETE FROM graphs WHERE generation = ?", entry.generation)
+        self.sweep()
+
+    def path(self, entry: StoredGraph) -> Path:
+        """Of a graph's file."""
+        return self._folder / entry.name
 
     def _open(self, entry: StoredGraph, dim: int) -> Graph | None:
         if entry.generation not in self._opened:
@@ -110,7 +137,7 @@ class Shelf:
         return self._opened[entry.generation]
 
     def _open_intact(self, entry: StoredGraph, dim: int) -> Graph | None:
-        path = self._folder / entry.name
+        path = self.path(entry)
         try:
             engine = engines.engine_named(entry.engine)
             return engine.open(path, dim) if _read_through(path, entry) else None
@@ -149,6 +176,21 @@ def _read_through(path: Path, entry: StoredGraph) -> bool:
         return path.stat().st_size == entry.size_bytes and crc32_of(path) == entry.crc32
     except OSError:
         return False
+
+
+def _answers(graph: Graph, entry: StoredGraph, view: RowView) -> bool:
+    """Whether rows that a graph covers are found by it, most of them at least: it may miss some."""
+    rows = np.linspace(0, min(entry.n_rows, len(view.rows)) - 1, _N_ASKED).astype(np.int64)
+    rows = np.unique(rows[view.alive(rows)])
+    n_found = 0
+    for row in rows:
+        query = view.rows[row].astype(np.float32)
+        found = graph.search(query, _PROBE_K, entry.ef)
+        if len(found) and (found.min() < 0 or found.max() >= entry.n_rows):
+            return False
+        best = scan(view.rows[np.sort(found)], query).max(initial=-1)
+        n_found += bool(best >= query @ query - _SAME)  # another row may be the same
+    return n_found >= _SHARE_FOUND * len(rows)
 
 
 def _save_whole(graph: Graph, path: Path) -> None:

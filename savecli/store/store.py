@@ -7,7 +7,7 @@ commit on; a killed run loses at most the video in work. Graphs are a cache over
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from savecli.datatypes import Embedding, Segment, Transcript, Video, Volume
 from savecli.errors import StoreError
 from savecli.store import folder
+from savecli.store.archive import Archive
 from savecli.store.catalog import Catalog
 from savecli.store.lock import WriteLock
+from savecli.store.merge import Merging
 from savecli.store.reader import Reader
 from savecli.store.writer import Writer
 
@@ -187,6 +189,13 @@ class Store(Reader):
             afresh: whether all missing files count as missing since `now`, as after a leap of the clock.
         """
         self._writing.survey(seen, missing, now, afresh=afresh)
+
+    def merge(self, archive: Archive) -> Iterator[Merging]:
+        """Takes what is not stored yet out of an archive that was checked, as it is iterated.
+
+        What is known stays as it is: a video, and a path at which another content is known.
+        """
+        return self._writing.merge(archive)
 
     def compact(self) -> None:
         """Rewrites the vector files without dead rows; graphs go with the old ones. Readers go on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from savecli.datatypes import Embedding, Segment, Transcript, Video, Volume
 from savecli.errors import StoreError
 from savecli.store import changes, searcher
+from savecli.store.archive import Archive
 from savecli.store.catalog import Catalog
 from savecli.store.changes import Appended
+from savecli.store.merge import Merging, merge
 from savecli.store.records import KINDS, SEARCH_KINDS, Kind
 from savecli.store.shelf import Shelf
 from savecli.store.vectors import append, copy_live, sweep, truncate, vector_path
@@ -90,10 +92,10 @@ class Writer:
                 if not self._catalog.rows("SELECT 1 FROM videos WHERE fingerprint = ?", fingerprint):
                     raise StoreError(f"no video {fingerprint} in the store", hint=f"save index {path}")
                 changes.point(self._catalog, path, size_bytes, mtime_ns, fingerprint, volume)
-
-    def relink(self, moves: Mapping[Path, tuple[Path, int, int, Volume]]) -> None:
             for path in gone:
                 changes.remove_path(self._catalog, path)
+
+    def relink(self, moves: Mapping[Path, tuple[Path, int, int, Volume]]) -> None:
         """See `Store.relink`."""
         with self._catalog.writing():
             changes.relink(self._catalog, moves)
@@ -130,6 +132,10 @@ class Writer:
             changes.remember_failure(
                 self._catalog, path, size_bytes, mtime_ns, reason, hint, passing=passing, volume=volume
             )
+
+    def merge(self, archive: Archive) -> Iterator[Merging]:
+        """See `Store.merge`."""
+        return merge(self._catalog, self._views, archive, dry_run=False)
 
     def compact(self) -> None:
         """See `Store.compact`."""

@@ -131,7 +131,7 @@ def test_a_damaged_graph_is_passed_over(engine, how, built, samples):
         assert reader.last_search_exact
         expected = samples.brute_force([samples.many(1, 800), samples.many(2, 400)], "seen", query)
         np.testing.assert_allclose([h.score for h in hits], expected[:10], atol=1e-6)
-        assert {problem.hint for problem in reader.check()} == {"run `save rebuild`"}
+        assert all("save rebuild" in problem.hint for problem in reader.check())
         assert len(reader.check()) == len(SEARCH_KINDS)
 
 
