@@ -7,6 +7,7 @@ from typing import Unpack
 
 import click
 
+from savecli.cli import moments
 from savecli.cli.common import (
     ASR_CHOICES,
     DONE,
@@ -105,6 +106,10 @@ def index(
     "--all", "show_all", is_flag=True, help="Show the nearest, however far; the same as --threshold 0."
 )
 @click.option("-f", "--paths", "only_paths", is_flag=True, help="Only the path of each video, for pipes.")
+@click.option("--paths0", is_flag=True, help="The same, each ended by a NUL, for xargs -0.")
+@click.option("--preview", is_flag=True, help="Show a picture of each moment, on a terminal.")
+@click.option("--open", "open_n", type=click.IntRange(min=1), metavar="N", help="Open moment N in a player.")
+@click.option("--export", "file", metavar="FILE", help="Write the moments; see save export.")
 @as_json
 @everywhere
 def search(
@@ -116,6 +121,10 @@ def search(
     threshold: float | None,
     show_all: bool,
     only_paths: bool,
+    paths0: bool,
+    preview: bool,
+    open_n: int | None,
+    file: str | None,
     as_json: bool,
     **common: Unpack[Common],
 ) -> int:
@@ -123,7 +132,7 @@ def search(
 
     QUERY is matched with all three; --sees, --hears and --says each with one alone, beside QUERY or instead
     of it. Each moment comes with its reason: how much what is seen, heard and said there adds to its score.
-    Exit code 1 if nothing matches.
+    Exit code 1 if nothing matches. The results keep their numbers for save open, show and export.
     """
     asked = {"text": query, "sees": sees, "hears": hears, "says": says}
     given = {name: text for name, text in asked.items() if text is not None}
@@ -143,23 +152,30 @@ def search(
         results = run(ask, store, encoder, top_k=top_k, threshold=0.0 if show_all else threshold)
     if as_json:
         render.results_json(results)
-    elif only_paths:
-        render.results_paths(results)
+    elif only_paths or paths0:
+        (render.results_paths0 if paths0 else render.results_paths)(results)
     else:
-        render.results_table(ask, results)
+        moments.show(config, ask, results, preview=preview)
+    quiet = said("quiet", common["quiet"]) or as_json or only_paths or paths0
+    moments.follow_up(config, ask, results, file=file, open_n=open_n, quiet=quiet)
     return DONE if results.moments else NOTHING
 
 
 @click.command()
-@click.argument("video", type=PATH)
+@click.argument("video")
 @as_json
 @everywhere
-def show(video: Path, as_json: bool, **common: Unpack[Common]) -> None:
-    """Show what the store keeps of one video: its segments, and what is said in them."""
+def show(video: str, as_json: bool, **common: Unpack[Common]) -> None:
+    """Show what the store keeps of one video: its segments, and what is said in them.
+
+    VIDEO is a path, or the number of a result of the last search.
+    """
     from savecli import library, render
 
-    with opened(settings(**common)) as store:
-        stored = library.find(store, video)
+    config = settings(**common)
+    path = moments.named(config, video)
+    with opened(config) as store:
+        stored = library.find(store, path)
         segments, transcript = store.stored_segments(stored.video_id), store.transcript(stored.video_id)
         render_as = render.show_json if as_json else render.show_table
         render_as(stored, segments, transcript, library.away(store, stored.paths))
