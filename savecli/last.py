@@ -49,7 +49,8 @@ class Last:
             missing = [number for number in (first, last) if not 1 <= number <= n_found]
             if missing:
                 raise QueryError(
-                    f"there is no result {missing[0]}: the last search found {n_found}", hint=_HINT
+                    f"there is no result {missing[0]}: the last search found {n_found or 'nothing'}",
+                    hint=_HINT,
                 )
             step = 1 if last >= first else -1
             wanted += range(first, last + step, step)

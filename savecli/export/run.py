@@ -54,7 +54,7 @@ def export(
         groups = [[take] for take in made] if target.each else [made]
         notes: list[str] = []
         length_s = sum(take.length_s for take in made)
-        with aside(paths) as places:
+        with aside(paths, make_folder=target.is_folder) as places:
             done_s = 0.0
             for place, group in zip(places, groups, strict=True):
                 told = _share(tell, done_s, sum(take.length_s for take in group), length_s)

@@ -9,22 +9,32 @@ from savecli.datatypes import Moment, Utterance, Word
 from savecli.export.take import Take, within
 from savecli.plain import plain
 
+Cue = tuple[float, float, str]
 _LINE_CHARACTERS = 42
 _LINES = 2
 _LONGEST_S = 7.0
 _SHORTEST_S = 0.2
-"""The habits of subtitlers: two lines of 42 characters, for seven seconds at most."""
+_PAUSE_S = 0.6
+_ENDS = (".", "?", "!", "…", "。", "？", "！")
+# The habits of subtitlers: two lines of 42 characters, for seven seconds at most.
 
 
 def subtitles(takes: Sequence[Take], utterances: Callable[[Moment], Sequence[Utterance]]) -> str:
     """All cues; those of a later take begin where the take before ends."""
-    cues: list[tuple[float, float, str]] = []
+    cues: list[Cue] = []
     at_s = 0.0
     for take in takes:
-        for utterance in within(utterances(take.moment), take.start_s, take.end_s):
-            for start_s, end_s, text in _cues(utterance, take):
-                shift_s = at_s - take.start_s
-                cues.append((shift_s + max(start_s, take.start_s), shift_s + min(end_s, take.end_s), text))
+        words = [
+            word
+            for utterance in within(utterances(take.moment), take.start_s, take.end_s)
+            for word in _words(utterance)
+            if word.start_s < take.end_s and word.end_s > take.start_s
+        ]
+        shift_s = at_s - take.start_s
+        cues += [
+            (shift_s + max(start_s, take.start_s), shift_s + min(end_s, take.end_s), text)
+            for start_s, end_s, text in _cues(sorted(words, key=lambda word: word.start_s))
+        ]
         at_s += take.length_s
     return "".join(f"{number}\n{_cue(*cue)}\n" for number, cue in enumerate(_apart(cues), 1))
 
@@ -42,19 +52,38 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}:{ms // 1000:02},{ms % 1000:03}"
 
 
-def _cues(utterance: Utterance, take: Take) -> Iterator[tuple[float, float, str]]:
-    """The words of an utterance that are heard in a take, in pieces that can be read."""
+def _cues(words: Sequence[Word]) -> Iterator[Cue]:
+    """Words in pieces that can be read: they end with a pause or a sentence, or when they are full."""
     held: list[Word] = []
-    for word in utterance.words or _spread(utterance):
-        if word.end_s <= take.start_s or word.start_s >= take.end_s:
-            continue
-        text = " ".join(w.text for w in (*held, word))
-        if held and (len(text) > _LINE_CHARACTERS * _LINES or word.end_s - held[0].start_s > _LONGEST_S):
-            yield held[0].start_s, held[-1].end_s, " ".join(w.text for w in held)
+    for word in words:
+        text = _joined([*held, word])
+        if held and (
+            len(text) > _LINE_CHARACTERS * _LINES
+            or word.end_s - held[0].start_s > _LONGEST_S
+            or word.start_s - held[-1].end_s > _PAUSE_S
+            or (len(_joined(held)) > _LINE_CHARACTERS and _joined(held).endswith(_ENDS))
+        ):
+            yield held[0].start_s, held[-1].end_s, _joined(held)
             held = []
         held.append(word)
     if held:
-        yield held[0].start_s, held[-1].end_s, " ".join(w.text for w in held)
+        yield held[0].start_s, held[-1].end_s, _joined(held)
+
+
+def _joined(words: Sequence[Word]) -> str:
+    return "".join(word.text for word in words).strip()
+
+
+def _words(utterance: Utterance) -> list[Word]:
+    """The words of an utterance, each with the blank before it, where its text has one."""
+    timed = utterance.words or _spread(utterance)
+    at, found = 0, []
+    for word in timed:
+        place = utterance.text.find(word.text, at)
+        apart = place < 0 or place > at or not at
+        at = max(at, place + len(word.text))
+        found.append(Word(start_s=word.start_s, end_s=word.end_s, text=f"{' ' * apart}{word.text}"))
+    return found
 
 
 def _spread(utterance: Utterance) -> list[Word]:
@@ -70,7 +99,7 @@ def _spread(utterance: Utterance) -> list[Word]:
     return words
 
 
-def _apart(cues: Sequence[tuple[float, float, str]]) -> Iterator[tuple[float, float, str]]:
+def _apart(cues: Sequence[Cue]) -> Iterator[Cue]:
     """In order, none begun before the one before it ends."""
     last_s = 0.0
     for start_s, end_s, text in sorted(cues):

@@ -100,7 +100,7 @@ def check(paths: Sequence[Path], takes: Sequence[Take], *, force: bool) -> None:
 
 
 @contextmanager
-def aside(paths: Sequence[Path]) -> Iterator[list[Path]]:
+def aside(paths: Sequence[Path], *, make_folder: bool = False) -> Iterator[list[Path]]:
     """Places to write to; they get their names when all are whole, and go without a trace where that fails.
 
     Raises:
@@ -109,10 +109,11 @@ def aside(paths: Sequence[Path]) -> Iterator[list[Path]]:
     # The suffix stays at the end: some libraries go by it.
     places = [path.with_name(f".{path.stem[:100]}.{os.getpid()}.part{path.suffix}") for path in paths]
     folder = paths[0].parent
-    made = not folder.exists()
+    made = make_folder and not folder.exists()
     try:
         try:
-            folder.mkdir(exist_ok=True)
+            if made:
+                folder.mkdir()
             for place in places:
                 place.touch(exist_ok=False)
             yield places
