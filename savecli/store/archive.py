@@ -188,6 +188,9 @@ class Archive:
         manifest = _manifest_of(given)
         if manifest is None or not set(manifest.n_rows) <= set(KINDS) or manifest.dim > _WIDEST:
             raise damaged(self.path, "its manifest is none")
+        # An empty library has rows of no length yet.
+        if manifest.dim and manifest.identity.get("dim", str(manifest.dim)) != str(manifest.dim):
+            raise damaged(self.path, "its manifest has two sizes of rows")
         return manifest
 
     def _check_members(self) -> None:

@@ -96,8 +96,6 @@ def require_identity(archive: Archive, identity: Mapping[str, str]) -> None:
     """
     theirs = archive.manifest.identity
     keys = [key for key in sorted(theirs | dict(identity)) if theirs.get(key) != identity.get(key)]
-    if not keys and theirs.get("dim", "") not in ("", str(archive.manifest.dim)):
-        keys = ["dim"]
     if keys:
         made = ", ".join(f"{key} {theirs.get(key, 'unknown')}" for key in keys)
         here = ", ".join(f"{key} {identity.get(key, 'unknown')}" for key in keys)

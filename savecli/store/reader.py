@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from savecli.datatypes import Transcript, Utterance
 from savecli.store import folder, queries
-from savecli.store.archive import Archive
 from savecli.store.catalog import Catalog
 from savecli.store.check import check_store
-from savecli.store.export import Exported, export
-from savecli.store.merge import Merging, merge
 from savecli.store.records import (
     Counts,
     Headway,
@@ -32,6 +30,11 @@ from savecli.store.searcher import Searcher
 from savecli.store.settings import Settings
 from savecli.store.shelf import Shelf
 from savecli.store.views import Views
+
+if TYPE_CHECKING:
+    from savecli.store.archive import Archive
+    from savecli.store.export import Exported
+    from savecli.store.merge import Merging
 
 
 class Reader:
@@ -169,10 +172,14 @@ class Reader:
 
     def export(self, target: Path, *, force: bool = False) -> Iterator[Headway | Exported]:
         """Writes all videos into one file; see `savecli.store.export`."""
+        from savecli.store.export import export  # not for a search, which it would delay
+
         return export(self._catalog, self._views, target, force=force)
 
     def merge_plan(self, archive: Archive) -> Iterator[Merging]:
         """What `Store.merge` would do."""
+        from savecli.store.merge import merge
+
         return merge(self._catalog, self._views, archive, dry_run=True)
 
     def check(self) -> list[Problem]:

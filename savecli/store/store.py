@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from savecli.datatypes import Embedding, Segment, Transcript, Video, Volume
 from savecli.errors import StoreError
 from savecli.store import folder
-from savecli.store.archive import Archive
 from savecli.store.catalog import Catalog
 from savecli.store.lock import WriteLock
-from savecli.store.merge import Merging
 from savecli.store.reader import Reader
 from savecli.store.writer import Writer
+
+if TYPE_CHECKING:
+    from savecli.store.archive import Archive
+    from savecli.store.merge import Merging
 
 
 class Store(Reader):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,16 @@ from numpy.typing import NDArray
 from savecli.datatypes import Embedding, Segment, Transcript, Video, Volume
 from savecli.errors import StoreError
 from savecli.store import changes, searcher
-from savecli.store.archive import Archive
 from savecli.store.catalog import Catalog
 from savecli.store.changes import Appended
-from savecli.store.merge import Merging, merge
 from savecli.store.records import KINDS, SEARCH_KINDS, Kind
 from savecli.store.shelf import Shelf
 from savecli.store.vectors import append, copy_live, sweep, truncate, vector_path
 from savecli.store.views import Views
+
+if TYPE_CHECKING:
+    from savecli.store.archive import Archive
+    from savecli.store.merge import Merging
 
 _TAIL_SHARE = 0.2
 _NORM_TOLERANCE = 1e-2
@@ -135,6 +138,8 @@ class Writer:
 
     def merge(self, archive: Archive) -> Iterator[Merging]:
         """See `Store.merge`."""
+        from savecli.store.merge import merge
+
         return merge(self._catalog, self._views, archive, dry_run=False)
 
     def compact(self) -> None:
