@@ -42,7 +42,7 @@ def can_show(console: Console) -> bool:
 def show_picture(console: Console, image: NDArray[np.uint8]) -> None:
     """One picture, (H, W, 3) uint8 RGB with even sides, some ten rows high at most."""
     columns = min(_COLUMNS, console.width - _INDENT)
-    scale = min(columns / image.shape[1], 2 * _ROWS / image.shape[0])
+    scale = min(columns / image.shape[1], 2 * _ROWS / image.shape[0], 1)
     graphics = _graphics()
     if graphics is None:
         width, height = max(1, round(image.shape[1] * scale)), max(2, 2 * round(image.shape[0] * scale / 2))
