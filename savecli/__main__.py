@@ -27,7 +27,7 @@ def main() -> NoReturn:
     # (benchmarks/RESULTS.md, encoding a video with SAVE).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = cli(standalone_mode=False)
+        code = cli(standalone_mode=False, complete_var="_SAVE_COMPLETE")
     except click.ClickException as error:
         error.show()
         sys.exit(EXPECTED)

@@ -13,13 +13,16 @@ from savecli.errors import SaveError, StoreError
 from savecli.store import Store
 
 COMMANDS = [
+    "completion",
     "demo",
     "doctor",
     "eval",
+    "export",
     "forget",
     "index",
     "list",
     "model",
+    "open",
     "rebuild",
     "relink",
     "search",

@@ -170,16 +170,16 @@ class _Stored:
 
     def __init__(self, store: Store, moments: Sequence[Moment]) -> None:
         ids = {moment.video_id for moment in moments}
-        self._utterances = {video_id: store.transcript(video_id).utterances for video_id in ids}
-        self._videos = {video_id: store.named(video_id) for video_id in ids}
+        self._videos = {video_id: video for video_id in ids if (video := store.named(video_id))}
+        self._utterances = {video_id: store.transcript(video_id).utterances for video_id in self._videos}
 
     def utterances(self, moment: Moment) -> Sequence[Utterance]:
         """All that is said in the video."""
-        return self._utterances[moment.video_id]
+        return self._utterances.get(moment.video_id, ())
 
     def duration_s(self, moment: Moment) -> float | None:
         """How long the video is; None where it was forgotten since."""
-        video = self._videos[moment.video_id]
+        video = self._videos.get(moment.video_id)
         return video.duration_s if video else None
 
 
