@@ -18,12 +18,12 @@ Made by `python scripts/make_cli_docs.py` from `--help`; do not edit.
 
 Results go to stdout, all else to stderr. `--json` prints one JSON object a line and nothing else on stdout.
 `save search --json` prints moments: `rank`, `path`, `start_s`, `end_s`, `score`, `why` (what `seen`,
-`heard` and `said` add to the score), `snippet`, `best_s`,
-`video_id`, `mounted`, `drive` (the label of its drive, where that is not mounted). `save index --json` prints events: `event` is `indexed` (`path`, `duration_s`,
-`n_segments`, `has_audio`, `speech_s`, `elapsed_s`, `notes`, `partial`), `unchanged`, `moved` (`old_path`),
-`removed` (it was gone from its drive, and is forgotten), `skipped` (`reason`, `hint`, `known`: it failed before
-and was not tried again, `unfinished`: it is still being written) or, once and last, `summary`. What is promised
-about files that move, vanish or fail is in [library.md](library.md).
+`heard` and `said` add to the score), `snippet`, `best_s`, `video_id`, `mounted`, `drive` (the label of its
+drive, where that is not mounted). `save index --json` prints events: `event` is `indexed` (`path`,
+`duration_s`, `n_segments`, `has_audio`, `speech_s`, `elapsed_s`, `notes`, `partial`), `unchanged`, `moved`
+(`old_path`), `removed` (it was gone from its drive, and is forgotten), `skipped` (`reason`, `hint`,
+`known`: it failed before and was not tried again, `unfinished`: it is still being written) or, once and
+last, `summary`. What is promised about files that move, vanish or fail is in [library.md](library.md).
 
 Exit codes: 0 done, or something found; 1 nothing found, or files were skipped; 2 a usage error, or a
 failure with a hint; 3 a bug, whose traceback is in the log that the message names (`SAVE_DEBUG=1` raises
