@@ -10,6 +10,7 @@
     ├── SpeechError      a transcriber that cannot run
     ├── WeightsError     weights that are missing, damaged or of the wrong shape
     ├── StoreError       a store that cannot be opened, locked or trusted
+    │   └── StoreBusy      ... as somebody else is writing into it
     ├── QueryError       a query that asks for nothing
     ├── DatasetError     a benchmark whose files are missing or damaged
     └── ConfigError      a setting that makes no sense
@@ -67,6 +68,10 @@ class WeightsError(SaveError):
 
 class StoreError(SaveError):
     """A store that cannot be opened, locked or trusted."""
+
+
+class StoreBusy(StoreError):  # noqa: N818
+    """A store that somebody else is writing into."""
 
 
 class QueryError(SaveError):

@@ -136,21 +136,28 @@ def index(
     )
 
 
-def has_news(
+def news_in_s(
     options: Options,
     store: Store,
     *,
     look: Callable[[], Volumes] = Volumes,
     now: Callable[[], float] = time.time,
-) -> bool:
-    """Whether `index` would change anything; the store may be open for reading only."""
+) -> float | None:
+    """How long until `index` has something to do: 0 if it has now, None if nothing is in sight.
+
+    The store may be open for reading only. A file that was written just now is in sight: it must be left in
+    peace first.
+    """
     looking = _compare(options, store, _Counts(), look())
     while True:
         try:
             next(looking)
         except StopIteration as end:
             plan: _Plan = end.value
-            return bool(plan.todo) or _losses(options, plan, store, look, now).is_news
+            break
+    if _losses(options, plan, store, look, now).is_news:
+        return 0.0
+    return min((rest_s(found.mtime_ns, options.settle_s) for found in plan.todo), default=None)
 
 
 def _compare(

@@ -45,6 +45,7 @@ OWNERS = {
     "tokenizers": ["model/text.py"],
     "torch": ["model/*", "train/*", "speech/reference.py", "speech/convert.py"],
     "usearch": ["store/graph.py"],
+    "watchfiles": ["watch.py"],
     "whisper": ["speech/*"],
 }
 # Of an owner that most runs do without.
@@ -56,6 +57,7 @@ LAZY = {
     "pyarrow": ["bench/*"],
     "textual_image": ["render/*"],
     "torch": ["speech/*"],
+    "watchfiles": ["watch.py"],
 }
 # The shell asks whether to raise; the decoder's process sets what BLAS reads.
 ENVIRONMENT = ["config.py", "__main__.py", "media/serve.py"]

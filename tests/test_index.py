@@ -13,7 +13,7 @@ import pytest
 from savecli.datatypes import Utterance, Volume
 from savecli.errors import MediaCrash, MediaTimeout, SpeechError, StoreError, WeightsError
 from savecli.events import Indexed, Moved, Planned, Progress, Removed, Skipped, Summary, Unchanged
-from savecli.index import N_ATTEMPTS, Options, has_news, index
+from savecli.index import N_ATTEMPTS, Options, index, news_in_s
 from savecli.media.volumes import Volumes
 from savecli.missing import DAY_S
 from savecli.pipeline import Pipeline
@@ -78,7 +78,7 @@ class Bench:
 
     def has_news(self, *paths, **options):
         chosen = self.options(*paths, **options)
-        return has_news(chosen, self.store, look=self.look, now=lambda: self.now)
+        return news_in_s(chosen, self.store, look=self.look, now=lambda: self.now) is not None
 
     def run(self, *paths, **options):
         """All events but progress."""
@@ -588,6 +588,18 @@ def test_an_unchanged_run_writes_nothing(bench, usb):
     before = revision()
     bench.run(usb)
     assert revision() == before
+
+
+def test_a_file_that_was_just_written_is_news_when_it_has_rested(bench, two):
+    def in_s(settle_s):
+        return news_in_s(bench.options(settle_s=settle_s), bench.store, look=bench.look)
+
+    assert in_s(0.0) == 0
+    assert 0 < in_s(3600.0) <= 3600
+    os.utime(two[0], (time.time() - 10, time.time() - 10))
+    assert in_s(9.0) == 0, "one of them has rested"
+    bench.run()
+    assert in_s(3600.0) is None
 
 
 @pytest.mark.parametrize("change", ["new", "changed", "removed", "drive"])

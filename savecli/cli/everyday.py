@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Protocol, Unpack
 
 import click
 
@@ -23,8 +26,21 @@ from savecli.cli.common import (
     settings,
 )
 
+if TYPE_CHECKING:
+    from savecli.config import Config
+    from savecli.events import Event, Summary
+    from savecli.index import Options
+
 SETTLE_S = 2.0
 """A file that was written less than this ago is left in peace first, and then looked at again."""
+
+
+class Tell(Protocol):
+    """Shows the events of a run; `terse` where it is one of many."""
+
+    def __call__(self, events: Iterator[Event], *, terse: bool = False) -> Summary:
+        """Returns the last of them."""
+        ...
 
 
 @click.command()
@@ -37,6 +53,15 @@ SETTLE_S = 2.0
     "--retry-failed", is_flag=True, help="Read only files that failed before, below PATH or all of them."
 )
 @click.option("--sweep", is_flag=True, help="Forget at once what is gone from its drive, not after 30 days.")
+@click.option("--watch", "watching", is_flag=True, help="Go on, and read what is new when it comes.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=1),
+    default=30,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often --watch looks.",
+)
 @click.option("--asr", type=click.Choice(ASR_CHOICES), help="What listens.  [default: base]")
 @click.option("--language", metavar="CODE", help="What is spoken, as in en or de.  [default: it is detected]")
 @click.option(
@@ -50,6 +75,8 @@ def index(
     force: bool,
     retry_failed: bool,
     sweep: bool,
+    watching: bool,
+    interval: float,
     as_json: bool,
     **common: Unpack[Common],
 ) -> int:
@@ -63,14 +90,18 @@ def index(
 
     A file named .saveignore leaves out what its lines name, in gitignore's patterns, in its folder and below:
     *.raw.mp4, drafts/, !keep.raw.mp4.
+
+    With --watch it looks every 30 seconds, and at once where the system tells of changes (pip install
+    'savecli[watch]'; not on network shares). Other commands can write meanwhile. Ctrl-C ends it with exit
+    code 130, SIGTERM with 0.
     """
     if not paths and not retry_failed:
         raise click.UsageError("Missing argument 'PATH...'.")
+    if watching and (not paths or retry_failed):
+        raise click.UsageError("--watch needs a PATH, and goes without --retry-failed.")
     config = settings(**common)
     from savecli import render
     from savecli.index import Options
-    from savecli.index import index as run
-    from savecli.store import Store
 
     options = Options(
         paths=paths,
@@ -81,14 +112,54 @@ def index(
         asr=config.asr,
         settle_s=SETTLE_S,
     )
-    with Store.open(config.store_dir, identity=identity(config), mode="write") as store:
-        events = run(options, store, pipelines(config))
+    quiet, verbose = said("quiet", common["quiet"]), said("verbose", common["verbose"])
+
+    def tell(events: Iterator[Event], *, terse: bool = False) -> Summary:
         if as_json:
-            summary = render.index_json(events)
-        else:
-            quiet, verbose = said("quiet", common["quiet"]), said("verbose", common["verbose"])
-            summary = render.index_table(events, quiet=quiet, verbose=verbose)
-    return NOTHING if summary.n_skipped else DONE
+            return render.index_json(events)
+        return render.index_table(events, quiet=quiet, verbose=verbose, terse=terse)
+
+    if watching:
+        return _watch(options, config, interval, tell, spin=not (quiet or as_json))
+    with closing(_run(options, config, identity(config))) as events:
+        return NOTHING if tell(events).n_skipped else DONE
+
+
+def _run(options: Options, config: Config, made_by: Mapping[str, str]) -> Generator[Event, None, None]:
+    """The events of an index run; the store is open for writing from the first one to the last."""
+    from savecli.index import index as run
+    from savecli.store import Store
+
+    with Store.open(config.store_dir, identity=made_by, mode="write") as store:
+        yield from run(options, store, pipelines(config))
+
+
+def _watch(options: Options, config: Config, interval_s: float, tell: Tell, *, spin: bool) -> int:
+    from savecli import render
+    from savecli.index import news_in_s
+    from savecli.watch import Bell, Terminated, ended_by_sigterm, watch
+
+    made_by = identity(config)
+    later = replace(options, force=False)
+
+    def run(is_first: bool) -> Generator[Event, None, None]:
+        return _run(options if is_first else later, config, made_by)
+
+    def news() -> float | None:
+        with opened(config, made_by) as store:
+            return news_in_s(later, store)
+
+    def around() -> AbstractContextManager[None]:
+        return render.busy("watching; Ctrl-C ends it") if spin else nullcontext()
+
+    bell = Bell(options.paths, ignored=config.home, settle_s=options.settle_s, around=around)
+    try:
+        with ended_by_sigterm(), bell, closing(watch(news, run, bell.wait, interval_s=interval_s)) as rounds:
+            for number, events in enumerate(rounds):
+                tell(events, terse=number > 0)
+    except Terminated:
+        return DONE
+    return DONE
 
 
 @click.command()

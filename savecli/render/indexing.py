@@ -71,9 +71,9 @@ def event_record(event: records.Event) -> dict[str, Any]:
 
 
 def index_table(
-    events: Iterable[records.Event], *, quiet: bool = False, verbose: bool = False
+    events: Iterable[records.Event], *, quiet: bool = False, verbose: bool = False, terse: bool = False
 ) -> records.Summary:
-    """Events as lines, with a progress bar where somebody watches."""
+    """Events as lines, with a progress bar where somebody watches; `terse` leaves out the sum of them."""
     with _Watch(quiet=quiet) as watch:
         for event in events:
             watch.see(event)
@@ -82,7 +82,7 @@ def index_table(
                 watch.print(text)
             if isinstance(event, records.Summary):
                 summary = event
-    if not quiet:
+    if not quiet and not terse:
         _print_summary(summary)
     return summary
 

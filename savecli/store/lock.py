@@ -12,7 +12,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from savecli.errors import StoreError
+from savecli.errors import StoreBusy, StoreError
 
 
 class WriteLock:
@@ -31,8 +31,8 @@ class WriteLock:
         """Locks the store in `home`, making the folder where there is none.
 
         Raises:
-            StoreError: another process, or another `Store` of this one, holds the lock, or the folder
-                cannot be written.
+            StoreBusy: another process, or another `Store` of this one, holds the lock.
+            StoreError: the folder cannot be written.
         """
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)  # transcripts are private
@@ -48,7 +48,7 @@ class WriteLock:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise StoreError(
+            raise StoreBusy(
                 f"the store {self._note.parent} is being written by {self._holder()}",
                 hint="wait until it is done, or stop it; searching works meanwhile",
             ) from None
