@@ -23,13 +23,14 @@ article { background: var(--card); border: 1px solid var(--line); border-radius:
   display: flex; flex-direction: column; break-inside: avoid }
 a { color: inherit } a:focus-visible { outline: 3px solid var(--good); outline-offset: 2px }
 .picture { display: flex; aspect-ratio: 16 / 9; background: #000; align-items: center;
-  justify-content: center; color: #9aa0ab; text-decoration: none }
-.picture img { width: 100%; height: 100%; object-fit: contain }
+  justify-content: center; color: #9aa0ab; text-decoration: none; position: relative }
+.picture img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain }
 .told { padding: .6rem .8rem .8rem } .told p { margin: .3rem 0 0 }
 .why { display: flex; height: .4rem; border-radius: .2rem; overflow: hidden; background: var(--line);
   margin-top: .5rem }
 .seen { background: #3b7dd8 } .heard { background: #c9822b } .said { background: #3f9e63 }
-.key { display: inline-block; width: .7rem; height: .7rem; border-radius: .15rem; margin: 0 .3rem 0 .8rem }
+.legend { white-space: nowrap }
+.key { display: inline-block; width: .7rem; height: .7rem; border-radius: .15rem; margin: 0 .3rem 0 .4rem }
 q { font-style: italic }
 @media print { a { text-decoration: none } .why, .key { print-color-adjust: exact;
   -webkit-print-color-adjust: exact } }
@@ -45,13 +46,15 @@ def sheet(takes: Sequence[Take], options: Options, picture: Callable[[Take], byt
         picture: of a take, as JPEG; None where there is none.
     """
     title = safe(options.title)
-    keys = "".join(f'<span class="key {name}"></span>{name}' for name in MODALITIES)
+    keys = " ".join(
+        f'<span class="legend"><span class="key {name}"></span>{name}</span>' for name in MODALITIES
+    )
     n_videos = len({take.path for take in takes})
     told = f"{_count(len(takes), 'moment')} in {_count(n_videos, 'video')}"
     cards = "".join(_card(take, picture(take)) for take in takes)
     return (
         f"{head(options.title)}<style>{page.STYLE}{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        f'<p class="note">{told}; the bar tells what speaks for each:{keys}</p>\n<main>\n{cards}</main>\n'
+        f'<p class="note">{told}; the bar tells what speaks for each: {keys}</p>\n<main>\n{cards}</main>\n'
         "</body>\n</html>\n"
     )
 
