@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
+from os.path import isfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,12 +23,16 @@ from savecli.plain import plain
 # Best first: of two files with one stem the earlier suffix is taken.
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv",
+    ".3g2", ".asf", ".divx", ".dv", ".f4v", ".m2t", ".m2ts", ".m2v", ".mpe", ".mts", ".mxf", ".ogm", ".qt",
+    ".rm", ".rmvb", ".vob", ".wtv",
 )  # fmt: skip
 SOUND_SUFFIXES = (".wav", ".mp3", ".flac", ".m4a", ".aac", ".ogg", ".opus")
 ANNOTATION_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet")
 PICKLE_SUFFIXES = (".pkl", ".pickle")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 MOST_NAMED = 3  # files, in a hint
+FETCH_AGAIN = "fetch the file again"
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 class Folder:
@@ -72,7 +77,7 @@ class Folder:
     def video(self, video_id: str) -> Path | None:
         """The file whose stem, or path from `root`, is `video_id`; upper and lower case differ."""
         stem = without(video_id, VIDEO_SUFFIXES)
-        if stem != video_id and (path := self.root / video_id).is_file():
+        if stem != video_id and isfile(path := self.root / video_id):  # noqa: PTH113 - Path.is_file raises of too long a name
             return path
         return self._videos.get(video_id) or self._videos.get(stem)
 
@@ -167,12 +172,15 @@ class Folder:
         except (ValueError, RecursionError) as error:
             raise damaged(path, str(error)) from error
 
-    def table(self, path: Path, *wanted: tuple[str, ...]) -> list[dict[str, str]]:
-        """The rows of a table with a heading, values stripped; rows too short are left out and noted.
+    def table(self, path: Path, *wanted: tuple[str, ...], hint: str = FETCH_AGAIN) -> list[dict[str, str]]:
+        """The rows of a table with a heading, values stripped.
+
+        Rows too short are left out, which is noted; so is what goes beyond the heading, and is not read.
 
         Args:
             path: of the table.
             wanted: for each column that it must have, its accepted names; it is given under the first.
+            hint: what to do about a table that is damaged.
 
         Raises:
             DatasetError: where a column is missing or the table breaks off.
@@ -183,16 +191,22 @@ class Folder:
         try:
             heading, *rows = [[cell.strip() for cell in row] for row in reader if any(row)] or [[]]
         except csv.Error as error:
-            raise damaged(path, f"line {reader.line_num}: {error}") from error
+            raise damaged(path, f"line {reader.line_num}: {error}", hint=hint) from error
         places = {name: i for i, name in enumerate(heading)}
         for names in wanted:
             place = next((places[name] for name in names if name in places), None)
             if place is None:
-                raise damaged(path, f"it has no column {' or '.join(names)}")
+                only = f", only {', '.join(heading)}" if heading else ""
+                raise damaged(path, f"it has no column {' or '.join(names)}{only}", hint=hint)
             places[names[0]] = place
         needed = 1 + max((places[names[0]] for names in wanted), default=-1)
         self.note_count(
             sum(len(row) < needed for row in rows), f"rows of {path.name} are too short: left out"
+        )
+        self.note_count(
+            sum(any(row[len(heading) :]) for row in rows),
+            f"rows of {path.name} have more cells than its heading, which are NOT READ: text with a "
+            f"{_SEPARATORS[delimiter]} in it has to be in quotes",
         )
         return [
             {name: row[i] for name, i in places.items() if i < len(row)} for row in rows if len(row) >= needed
@@ -204,9 +218,14 @@ class Folder:
         return [line.strip() for line in lines if line.strip()]
 
 
-def damaged(path: Path, problem: str) -> DatasetError:
+def damaged(path: Path, problem: str, *, hint: str = FETCH_AGAIN) -> DatasetError:
     """The error to raise for a file that cannot be used as it is."""
-    return DatasetError(f"cannot use {path}: {plain(problem)}", hint="fetch the file again")
+    return DatasetError(f"cannot use {path}: {plain(problem)}", hint=hint)
+
+
+def encodable(text: str) -> str:
+    """Text in which the halves of characters that JSON may hold are made whole, or replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def without(name: str, suffixes: tuple[str, ...]) -> str:

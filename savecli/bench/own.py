@@ -8,6 +8,7 @@ from the table's folder, or the name of one anywhere below, with its suffix or w
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from savecli.bench.files import Folder, damaged
@@ -25,7 +26,9 @@ def read(folder: Folder, path: Path) -> Annotations:
         DatasetError: where the file is damaged.
     """
     wanted = (("video", "video_id"), ("caption", "sentence"))
-    rows = _objects(folder, path) if path.suffix.lower() == ".jsonl" else folder.table(path, *wanted)
+    is_table = path.suffix.lower() != ".jsonl"
+    rows = folder.table(path, *wanted, hint=HINT) if is_table else _objects(folder, path)
+    _one_name_a_file(folder, path, rows)
     ids: dict[str, dict[str, None]] = {"train": {}, "val": {}, "test": {}}
     split_of: dict[str, str] = {}
     n_nameless = n_doubles = 0
@@ -35,7 +38,7 @@ def read(folder: Folder, path: Path) -> Annotations:
             continue
         given = row.get("split", "").lower()
         if given not in SPLITS:
-            raise damaged(path, f"{given!r} is no split: use train, val or test")
+            raise damaged(path, f"{given!r} is no split", hint="use train, val or test, or nothing")
         split = split_of.setdefault(row["video"], SPLITS[given])
         n_doubles += split != SPLITS[given]
         ids[split][row["video"]] = None
@@ -47,6 +50,20 @@ def read(folder: Folder, path: Path) -> Annotations:
         test=list(ids["test"]),
         captions=grouped((row["video"], row["caption"]) for row in rows),
     )
+
+
+def _one_name_a_file(folder: Folder, path: Path, rows: list[dict[str, str]]) -> None:
+    """Spells each video as its first row does: two of one file would tie, and count against the model."""
+    spelled: dict[str, str] = {}
+    n_others = 0
+    for row in rows:
+        found = folder.video(row["video"]) if row["video"] else None
+        if found is None:
+            continue
+        first = spelled.setdefault(os.path.realpath(found), row["video"])
+        n_others += first != row["video"]
+        row["video"] = first
+    folder.note_count(n_others, f"rows of {path.name} name a video otherwise than a row before: the same")
 
 
 def _objects(folder: Folder, path: Path) -> list[dict[str, str]]:

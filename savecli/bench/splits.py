@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
-from savecli.bench.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, Folder, damaged, without
+from savecli.bench.files import SOUND_SUFFIXES, VIDEO_SUFFIXES, Folder, damaged, encodable, without
 from savecli.bench.records import PARTS, Clip, Dataset, Part
 from savecli.errors import DatasetError
 from savecli.plain import plain
@@ -97,7 +97,7 @@ def dataset(
     if not clips["val"] and set(parts) != {"test"}:
         clips["train"], clips["val"] = hold_out(clips["train"], n_val, seed)
     wanted = {part: tuple(clips[part]) for part in PARTS if part in parts}
-    _check_files(folder, name, wanted)
+    _check_files(folder, name, wanted, transcripts)
     if "test" in wanted and published:
         _note_size(folder, wanted["test"], *published)
     return Dataset(
@@ -112,11 +112,13 @@ def dataset(
     )
 
 
-def _check_files(folder: Folder, name: str, wanted: Mapping[Part, Sequence[Clip]]) -> None:
+def _check_files(
+    folder: Folder, name: str, wanted: Mapping[Part, Sequence[Clip]], transcripts: Path | None
+) -> None:
     everything = [clip for clips in wanted.values() for clip in clips]
     if not everything:
         asked = " or ".join(NOUNS[part] for part in wanted)
-        raise DatasetError(f"no {asked} video of {name} has a caption", hint="fetch the annotations again")
+        raise DatasetError(f"no {asked} video of {name} has a caption", hint=_without_rows(name, wanted))
     if all(clip.path is None for clip in everything):
         message = f"none of the {len(everything)} videos of {name} is below {folder.root}"
         such = plain(without(everything[0].video_id, VIDEO_SUFFIXES))
@@ -127,6 +129,20 @@ def _check_files(folder: Folder, name: str, wanted: Mapping[Part, Sequence[Clip]
         folder.note_count(n_missing, f"of {len(clips)} {NOUNS[part]} videos have no file")
         n_sounds = sum(clip.sound is not None for clip in clips)
         folder.note_count(n_sounds, f"of {len(clips)} {NOUNS[part]} videos have a sound file of their own")
+    if transcripts and not any(clip.speech is not None for clip in everything):
+        asked = " or ".join(NOUNS[part] for part in wanted)
+        folder.notes.append(f"not one {asked} video is in {transcripts.name}: is it of this benchmark?")
+
+
+def _without_rows(name: str, wanted: Mapping[Part, Sequence[Clip]]) -> str:
+    if name != "csv":
+        return "fetch the annotations again"
+    rows = " or ".join(wanted)
+    held_out = ", or with ten training videos or more, of which some are held out" if "val" in wanted else ""
+    return (
+        f"the table needs rows of {rows}: its column split says train, val or test, and rows without one are "
+        f"the test{held_out}"
+    )
 
 
 def _note_size(folder: Folder, clips: Sequence[Clip], n_videos: int, n_captions: int) -> None:
@@ -194,7 +210,7 @@ def read_speech(folder: Folder, name: str, asr: Path | None) -> tuple[Path | Non
         video_id = without(PurePosixPath(key).name, SOUND_SUFFIXES + VIDEO_SUFFIXES)
         n_doubles += video_id in said
         # As it came: SAVE's rule for short texts counts white space.
-        said.setdefault(video_id, text if text and text.strip() else "")
+        said.setdefault(video_id, encodable(text) if text and text.strip() else "")
     folder.note_count(n_doubles, f"entries of {path.name} repeat an id: the first one counts")
     return path, said
 
@@ -223,7 +239,7 @@ def _clips(
 ) -> list[Clip]:
     clips, silent, n_empty = [], [], 0
     for video_id in ids:
-        given = [caption.strip() for caption in captions.get(video_id, ())]
+        given = [encodable(caption).strip() for caption in captions.get(video_id, ())]
         kept = tuple(caption for caption in given if caption)
         n_empty += len(given) - len(kept)
         if not kept:
