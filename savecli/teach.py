@@ -21,6 +21,7 @@ from savecli.media.footage import Timeline
 from savecli.media.scan import fingerprint
 from savecli.media.worker import Decoder
 from savecli.model.teacher_file import Parts, TeacherFeatures, merged, read_teacher, write_teacher
+from savecli.prepare import sound_file
 
 IMAGEBIND = "imagebind-huge"
 N_FRAMES = 32
@@ -115,7 +116,7 @@ def frame_times(timeline: Timeline) -> tuple[float, ...]:
 
 
 def _known(out: Path, parts: Parts, teacher: str) -> Mapping[str, str]:
-    """For each video that has features, the fingerprint of the file they are from."""
+    """For each video that has features, the fingerprint of the files they are from."""
     found = [*([read_teacher(out)] if out.exists() else []), *parts.read().values()]
     for features in found:
         if features.teacher != teacher:
@@ -135,14 +136,21 @@ def _is_missing(clip: Clip, known: Mapping[str, str]) -> bool:
         if clip.video_id in known:
             return False
         raise MediaError(f"{clip.video_id} has no file", hint="is the benchmark complete?")
-    return known.get(clip.video_id) != fingerprint(clip.path)
+    return known.get(clip.video_id) != _source(clip)
+
+
+def _source(clip: Clip) -> str:
+    """The fingerprint of a clip's file, and of the file of sound that is heard in its place."""
+    assert clip.path is not None  # noqa: S101 - `_is_missing` raised
+    return fingerprint(clip.path) + (f" {fingerprint(clip.sound)}" if clip.sound else "")
 
 
 def _features(clip: Clip, decoder: Decoder, teacher: Teacher) -> TeacherFeatures:
     assert clip.path is not None  # noqa: S101 - `_is_missing` raised
-    source = fingerprint(clip.path)
+    source = _source(clip)
     timeline = decoder.probe(clip.path)
-    frames, waveform = _frames(timeline, decoder), _waveform(timeline, decoder)
+    heard = sound_file(clip.sound, decoder) if clip.sound else timeline
+    frames, waveform = _frames(timeline, decoder), _waveform(heard, decoder)
     return TeacherFeatures(
         video_ids=(clip.video_id,),
         sources=(source,),

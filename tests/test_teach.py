@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -280,3 +282,18 @@ def test_weights_that_give_no_numbers_stop_the_run(clips, decoder, out):
 
     with pytest.raises(WeightsError, match="no usable features"):
         list(teach(clips, decoder, Broken(), out))
+
+
+def test_a_file_of_sound_is_heard_in_place_of_the_videos_own(tmp_path, clips, decoder, out):
+    teacher = FakeTeacher()
+    list(teach(clips[:2], decoder, teacher, out))
+    sound = tmp_path / "a.wav"
+    for length_s in (1, 3):
+        with wave.open(str(sound), "wb") as file:
+            file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
+            file.writeframes(b"\1\0" * (length_s * RATE_HZ))
+        given = [replace(clip, sound=sound) for clip in clips[:2]]
+        # It is another source than the video alone, and than the file that was there before.
+        assert list(teach(given, decoder, teacher, out))[-1].n_new == 2
+        assert read_teacher(out).audio[:, 0] == pytest.approx([length_s * RATE_HZ] * 2, rel=0.01)
+        assert list(teach(given, decoder, teacher, out))[-1].n_new == 0
