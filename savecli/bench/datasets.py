@@ -32,6 +32,8 @@ PUBLISHED = {
 }
 READERS = {"vatex": vatex.read, "charades": charades.read, "lsmdc": lsmdc.read}
 TOY = "toy_queries.csv"  # lies in the made-up benchmark of `savecli.toy`, of which nothing is published
+HINTS = {"msrvtt": msrvtt.HINT, "vatex": vatex.HINT, "charades": charades.HINT, "lsmdc": lsmdc.HINT}
+"""What each consists of, where that is published and where it goes."""
 OFFICIAL_VAL = (("msrvtt", "full"), ("vatex", ""), ("lsmdc", ""))  # have a validation list of their own
 
 

@@ -83,9 +83,11 @@ def evaluate(benchmark: str, as_json: bool, **given: Any) -> None:  # noqa: ANN4
     from savecli import render
     from savecli.evaluate.run import evaluate as run
 
-    for file in (given["csv_file"], given["html_file"]):
-        if file is not None:
-            render.refuse(file)
+    files = [file for file in (given["csv_file"], given["html_file"]) if file is not None]
+    for file in files:
+        render.refuse(file)
+    if len({file.absolute() for file in files}) < len(files):
+        raise ConfigError(f"--csv and --html both name {files[0]}", hint="name two files")
     transcripts, asr = _asr(given["asr"])
     common = {name: given[name] for name in ("home", "offline", "device", "data")}
     config = settings(**common, asr=asr)
@@ -161,13 +163,23 @@ def _dataset(
         )
     dataset = load(
         benchmark if named else "csv",
-        config.data_of(benchmark) if named else own,
+        _folder(config, benchmark) if named else own,
         split=given["split"],
         asr=transcripts,
         parts=(part,),
         with_speech=with_speech,
     )
     return replace(dataset, name="toy") if benchmark == "toy" else dataset
+
+
+def _folder(config: Config, benchmark: str) -> Path:
+    from savecli.bench.datasets import HINTS
+
+    if config.data is None:
+        raise ConfigError(
+            f"where is {benchmark}?", hint=f"--data DIR, or SAVE_DATA, names its folder: {HINTS[benchmark]}"
+        )
+    return config.data_of(benchmark)
 
 
 COMMANDS = (evaluate,)

@@ -75,7 +75,7 @@ def evaluate(options: Options, dataset: Dataset, config: Config) -> Iterator[Eva
         speech=speech.name,
         encode_s=encode_s,
         elapsed_s=time.perf_counter() - started,
-        notes=(*dataset.notes, *_notes(options, dataset, model, speech)),
+        notes=(*dataset.notes, *_notes(options, dataset, model, speech, exact)),
     )
 
 
@@ -211,7 +211,7 @@ def _through(
     return masked(score, found), loss(engine, score, found, exact)
 
 
-def _notes(options: Options, dataset: Dataset, model: Model, speech: Speech) -> Iterator[str]:
+def _notes(options: Options, dataset: Dataset, model: Model, speech: Speech, score: Rows) -> Iterator[str]:
     """What a reader of the numbers should know."""
     if options.model == MINI and isinstance(speech, Given):
         yield f"{speech.name} says no times: each text counts as spoken from start to end at an even pace"
@@ -220,6 +220,12 @@ def _notes(options: Options, dataset: Dataset, model: Model, speech: Speech) -> 
         yield (
             f"the paper's trainings on {dataset.name} read {fed[0]} frames and {fed[1]} words; this one "
             f"says {model.n_frames} and {model.n_words} (save model convert --n-frames --n-words)"
+        )
+    if options.dual_softmax and (score < 0).any():
+        share = 100 * float((score < 0).mean())
+        yield (
+            f"{share:.0f} % of the scores are below 0: a dual softmax, which is made for scores above it, "
+            "ranks those the wrong way round, so these numbers say nothing"
         )
     if options.engine:
         yield "video to text is read off the same scores: captions that HNSW missed the video for come last"
