@@ -331,11 +331,13 @@ class Results:
         moments: best first; at most the number asked for.
         nearest: the best moment below the threshold, for "nothing here matches"; None if there is none.
         exact: whether every row was looked at; False where a graph proposed them.
+        lacked_graph: whether every row was looked at because no graph fits them, though one would pay.
     """
 
     moments: tuple[Moment, ...]
     nearest: Moment | None
     exact: bool
+    lacked_graph: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,23 +88,32 @@ def search(
         raise empty_query()
     least = encoder.score.threshold if threshold is None else threshold
     with store.snapshot():
-        scored, exact = _score(encoder.queries(ask), store, encoder)
+        scored, looked = _score(encoder.queries(ask), store, encoder)
     moments = [_moment(group) for group in _groups(scored)]
     moments.sort(key=lambda m: (-m.score, str(m.path), m.start_s))
     kept = tuple(_located(m, store, look) for m in [m for m in moments if m.score >= least][:top_k])
     below = next((m for m in moments if m.score < least), None)
-    return Results(moments=kept, nearest=below, exact=exact)
+    return Results(moments=kept, nearest=below, exact=looked.exact, lacked_graph=looked.lacked_graph)
 
 
-def _score(queries: Sequence[Query], store: Store, encoder: QueryEncoder) -> tuple[list[_Scored], bool]:
-    """Every candidate of any modality, scored exactly; whether all rows were candidates."""
+@dataclass(slots=True, kw_only=True)
+class _Looked:
+    """How the candidates were found; see `Results`."""
+
+    exact: bool = True
+    lacked_graph: bool = False
+
+
+def _score(queries: Sequence[Query], store: Store, encoder: QueryEncoder) -> tuple[list[_Scored], _Looked]:
+    """Every candidate of any modality, scored exactly; and whether all rows were candidates."""
     found: dict[int, None] = {}
-    exact = True
+    looked = _Looked()
     for query in queries:
         for term in (t for t in TERMS if t in query.rows):
             hits = store.nearest(term, query.rows[term], N_CANDIDATES)
             found |= dict.fromkeys(hit.segment_id for hit in hits)
-            exact &= store.last_search_exact
+            looked.exact &= store.last_search_exact
+            looked.lacked_graph |= store.last_search_lacked_graph
     sampled, n_segments = store.sample(N_SAMPLE)
     library = gather(store, sampled, store.utterances(sampled), frames=False)
     ids = sorted(found)
@@ -128,7 +137,7 @@ def _score(queries: Sequence[Query], store: Store, encoder: QueryEncoder) -> tup
                 best_utterance=said[i] if said[i] >= 0 else None,
             )
         )
-    return scored, exact
+    return scored, looked
 
 
 def gather(

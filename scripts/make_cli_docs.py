@@ -23,7 +23,11 @@ drive, where that is not mounted). `save index --json` prints events: `event` is
 `duration_s`, `n_segments`, `has_audio`, `speech_s`, `elapsed_s`, `notes`, `partial`), `unchanged`, `moved`
 (`old_path`), `removed` (it was gone from its drive, and is forgotten), `skipped` (`reason`, `hint`,
 `known`: it failed before and was not tried again, `unfinished`: it is still being written) or, once and
-last, `summary`. What is promised about files that move, vanish or fail is in [library.md](library.md).
+last, `summary`. What is promised about files that move, vanish or fail is in [library.md](library.md), what
+about faults of machines and disks in [durability.md](durability.md). `save verify --json` prints `problem`
+(`subject`, `message`, `hint`), `repaired` (`subject`, `message`) and `summary` (`n_problems`, `n_repaired`,
+`ok`); `save import --json` prints `added` (`video_id`, `paths`), `joined` (`video_id`, `path`), `kept` (a path
+that is another video here), `left` (a video all of whose paths are) and `summary`.
 
 Exit codes: 0 done, or something found; 1 nothing found, or files were skipped; 2 a usage error, or a
 failure with a hint; 3 a bug, whose traceback is in the log that the message names (`SAVE_DEBUG=1` raises

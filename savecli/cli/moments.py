@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from savecli.cli.common import Command, Common, as_json, everywhere, opened, said, settings
+from savecli.cli.common import DONE, Command, Common, as_json, everywhere, opened, said, settings
+from savecli.cli.keep import export_library
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,14 +223,12 @@ def _one(config: Config, text: str) -> Moment | None:
 
 
 @click.command()
-@click.argument("hits")
-@click.argument("file")
+@click.argument("names", nargs=-1, required=True, metavar="[HITS] FILE")
 @writing
 @as_json
 @everywhere
 def export(
-    hits: str,
-    file: str,
+    names: tuple[str, ...],
     pad: float,
     fast: bool,
     each: bool,
@@ -237,15 +236,35 @@ def export(
     force: bool,
     as_json: bool,
     **common: Unpack[Common],
-) -> None:
-    """Write moments of the last search to a file."""
-    config = settings(**common)
-    from savecli import last
+) -> int:
+    """Write moments of the last search to a file, or the whole library.
 
+    \b
+    save export 1-5 cut.mp4     moments 1 to 5
+    save export library.save    all that the store knows of all videos, for `save import`; not the videos
+
+    Only --force goes with a whole library.
+    """  # noqa: D301 - click reads the escape as: leave this paragraph's lines alone
+    from savecli import last
+    from savecli.export.target import SUFFIXES
+
+    if len(names) == 1:
+        if last.are_numbers(names[0]):
+            raise click.UsageError("Missing argument 'FILE'.")
+        if Path(names[0]).suffix.lower() in SUFFIXES:
+            raise click.UsageError(f"Which moments? As in: save export all {names[0]}")
+        if pad or fast or each or relative:
+            raise click.UsageError("--pad, --fast, --each and --relative need HITS.")
+        return export_library(Path(names[0]), force=force, as_json=as_json, **common)
+    if len(names) > 2:
+        raise click.UsageError(f"Got unexpected extra arguments ({' '.join(names[2:])}).")
+    hits, file = names
+    config = settings(**common)
     found = last.recall(config.home)
     how = How(pad=pad, fast=fast, each=each, relative=relative, force=force)
     quiet = said("quiet", common["quiet"])
     write_moments(config, found.pick(hits), file, found.asked, how, as_json=as_json, quiet=quiet)
+    return DONE
 
 
 @click.command()

@@ -8,6 +8,7 @@ from savecli.render.evaluating import markdown, record, refuse, show, watch, wri
 from savecli.render.evaluation_page import write_page
 from savecli.render.exporting import command_line, exported, exporting
 from savecli.render.indexing import event_record, index_json, index_table
+from savecli.render.keeping import library_exported, merged, past_headway, verified
 from savecli.render.library import (
     checks,
     failed_table,
@@ -49,11 +50,14 @@ __all__ = [
     "failure_record",
     "index_json",
     "index_table",
+    "library_exported",
     "line",
     "list_table",
     "markdown",
+    "merged",
     "moment_record",
     "out",
+    "past_headway",
     "pull_json",
     "pull_table",
     "record",
@@ -70,6 +74,7 @@ __all__ = [
     "status",
     "training_json",
     "training_table",
+    "verified",
     "video_record",
     "warn",
     "watch",

@@ -43,12 +43,14 @@ def moment_record(rank: int, moment: records.Moment) -> dict[str, Any]:
 
 def results_json(results: Results) -> None:
     """Moments as JSON lines."""
+    _tell_of_graph(results)
     for rank, moment in enumerate(results.moments, 1):
         line(moment_record(rank, moment))
 
 
 def results_paths(results: Results) -> None:
     """The path of each video once, best first, as the bytes the file system knows."""
+    _tell_of_graph(results)
     for path in dict.fromkeys(moment.path for moment in results.moments):
         sys.stdout.buffer.write(plain(path).encode() if sys.stdout.isatty() else os.fsencode(path))
         sys.stdout.buffer.write(b"\n")
@@ -57,6 +59,7 @@ def results_paths(results: Results) -> None:
 
 def results_paths0(results: Results) -> None:
     """The same for `xargs -0`: each path ends in a NUL byte, so that any name comes through whole."""
+    _tell_of_graph(results)
     for path in dict.fromkeys(moment.path for moment in results.moments):
         sys.stdout.buffer.write(os.fsencode(path) + b"\0")
     sys.stdout.buffer.flush()
@@ -65,6 +68,7 @@ def results_paths0(results: Results) -> None:
 def results_table(ask: Ask | str, results: Results, picture: Picture | None = None) -> None:
     """Moments for a person; `ask` is what they answer, `picture` gives what is to be seen of each."""
     console = out()
+    _tell_of_graph(results)
     if not results.moments:
         console.print(Text(f"nothing here matches {asked(ask)}", style="bold"))
         if results.nearest:
@@ -80,6 +84,11 @@ def results_table(ask: Ask | str, results: Results, picture: Picture | None = No
             show_picture(console, image)
     if not results.exact:
         warn("looked up in the graph: a near miss may be left out")
+
+
+def _tell_of_graph(results: Results) -> None:
+    if results.lacked_graph:
+        warn("no search graph fits the store: all rows were looked at, which takes longer", "save rebuild")
 
 
 def asked(ask: Ask | str) -> str:

@@ -8,7 +8,6 @@ import os
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -24,23 +23,13 @@ from savecli.store.archive import (
 )
 from savecli.store.catalog import Catalog
 from savecli.store.durable import publish_new
+from savecli.store.outcomes import Exported
 from savecli.store.records import KINDS, Headway, Kind
 from savecli.store.views import Views
 from savecli.store.whole import NotWholeError, read, record_of
 
 _REPORT_BYTES = 1 << 24
 _DAMAGED = "run `save verify --repair`, and export again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """What was written into an archive."""
-
-    path: Path
-    n_videos: int
-    n_segments: int
-    n_files: int
-    size_bytes: int
 
 
 def export(catalog: Catalog, views: Views, target: Path, *, force: bool) -> Iterator[Headway | Exported]:

@@ -13,6 +13,7 @@ from savecli.errors import StoreError
 from savecli.store import whole as wholes
 from savecli.store.archive import Archive, Content
 from savecli.store.catalog import Catalog
+from savecli.store.outcomes import Added, Joined, Kept, Left, Merging
 from savecli.store.records import KINDS, Headway, Kind
 from savecli.store.vectors import append
 from savecli.store.views import Views
@@ -21,40 +22,6 @@ from savecli.store.whole import File, Whole
 _BATCH_BYTES = 1 << 24
 _BATCH_VIDEOS = 64
 _REPORT_BYTES = 1 << 24
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
-    """A video that the store did not have, and the paths that it has now."""
-
-    video_id: str
-    paths: tuple[Path, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
-    """A path that is new for a video that the store has."""
-
-    video_id: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """A path at which the store knows another content: it stays what it is here."""
-
-    video_id: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """A video that is not taken, because all its paths are those of others here."""
-
-    video_id: str
-
-
-Merging = Headway | Added | Joined | Kept | Left
 
 
 def merge(catalog: Catalog, views: Views, archive: Archive, *, dry_run: bool) -> Iterator[Merging]:
@@ -86,6 +53,13 @@ def merge(catalog: Catalog, views: Views, archive: Archive, *, dry_run: bool) ->
         batch.settings = archive.manifest.settings
         batch.commit()
     yield Headway(part="import", done=total, total=total)
+
+
+def plan_for_nothing(archive: Archive) -> Iterator[Added]:
+    """What merging an archive into an empty store would do."""
+    for whole, _ in archive.contents():
+        paths = tuple(Path(os.fsdecode(file.path)) for file in whole.files)
+        yield Added(video_id=whole.fingerprint, paths=paths)
 
 
 def require_identity(archive: Archive, identity: Mapping[str, str]) -> None:

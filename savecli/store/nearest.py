@@ -45,6 +45,11 @@ def by_scan_of(view: RowView, numbers: RowNumbers, query: Query, k: int, owners:
     return _best_segments(numbers, scan_some(view.rows, numbers, query), k, owners)
 
 
+def is_spent(view: RowView) -> bool:
+    """Whether so many rows are dead that a graph over them is no help."""
+    return view.n_live < (1 - _DEAD_SHARE_FOR_GRAPH) * view.n_rows
+
+
 def by_graph(
     view: RowView, graph: Graph, covered: int, ef: int, query: Query, k: int, owners: Owners
 ) -> list[Hit] | None:
@@ -57,7 +62,7 @@ def by_graph(
         StoreError: the vector file has lost rows.
     """
     view.require(view.end)
-    if view.n_live < (1 - _DEAD_SHARE_FOR_GRAPH) * view.n_rows:
+    if is_spent(view):
         return None
     tail = np.arange(covered, view.end, dtype=np.int64)
     tail = tail[view.alive(tail)]

@@ -33,8 +33,7 @@ from savecli.store.views import Views
 
 if TYPE_CHECKING:
     from savecli.store.archive import Archive
-    from savecli.store.export import Exported
-    from savecli.store.merge import Merging
+    from savecli.store.outcomes import Exported, Merging
 
 
 class Reader:
@@ -152,6 +151,11 @@ class Reader:
     def last_search_exact(self) -> bool:
         """Whether the last `nearest` looked at every row, and not at what a graph proposed."""
         return self._searcher.last_search_exact
+
+    @property
+    def last_search_lacked_graph(self) -> bool:
+        """Whether the last `nearest` looked at every row because no graph fits them, though one would pay."""
+        return self._searcher.last_search_lacked_graph
 
     def graphs(self) -> list[StoredGraph]:
         """The graphs on disk, the newest first."""

@@ -17,8 +17,9 @@ from savecli.store.catalog import Catalog, DamagedError
 from savecli.store.check import Fault, inspect
 from savecli.store.durable import sync_folder
 from savecli.store.lock import WriteLock
+from savecli.store.outcomes import Repaired
 from savecli.store.records import Headway, Kind, StoredGraph
-from savecli.store.restore import Repaired, mark_lost, restore
+from savecli.store.restore import mark_lost, restore
 from savecli.store.shelf import Shelf
 from savecli.store.views import Views
 

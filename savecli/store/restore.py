@@ -10,7 +10,6 @@ import contextlib
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from savecli.store import backup, rules, seal
 from savecli.store import whole as wholes
 from savecli.store.catalog import Catalog
 from savecli.store.durable import copy_of, sync_file, sync_folder
+from savecli.store.outcomes import Repaired
 from savecli.store.records import KINDS, Kind
 from savecli.store.vectors import Rows, map_rows, vector_path
 from savecli.store.whole import File, NotWholeError
@@ -29,14 +29,6 @@ _MOST_TRIED = 1_000_000
 _LOG = "-wal"
 _BEGIN_ANEW = "put back a copy of the folder, or index again into another --home"
 _FILE = "path, size_bytes, mtime_ns, volume, mount, label, fingerprint"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
-    """Something that was put right."""
-
-    subject: str
-    message: str
 
 
 def restore(path: Path, identity: Mapping[str, str] | None) -> Iterator[Repaired]:

@@ -27,6 +27,8 @@ class Searcher:
 
     Attributes:
         last_search_exact: whether the last `nearest` looked at every row that it should.
+        last_search_lacked_graph: whether it did so because no graph fits the rows, of which there are so many
+            that one would pay.
     """
 
     def __init__(self, catalog: Catalog, views: Views, shelf: Shelf) -> None:
@@ -34,6 +36,7 @@ class Searcher:
         self._views = views
         self._shelf = shelf
         self.last_search_exact = True
+        self.last_search_lacked_graph = False
 
     def nearest(
         self, kind: SearchKind, query: NDArray[np.float32], k: int, within: Collection[int] | None
@@ -42,6 +45,7 @@ class Searcher:
         with self._views.snapshot():
             view = self._views.of(kind)
             self.last_search_exact = True
+            self.last_search_lacked_graph = False
             if k <= 0 or not view.n_live:
                 return []
             if query.shape != (self._views.dim,):
@@ -78,13 +82,18 @@ class Searcher:
     def _by_graph(
         self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int
     ) -> list[Hit] | None:
-        if view.n_live < GRAPH_MIN_ROWS or (found := self._shelf.newest(kind, self._views.dim)) is None:
+        if view.n_live < GRAPH_MIN_ROWS:
+            return None
+        found = self._shelf.newest(kind, self._views.dim)
+        self.last_search_lacked_graph = found is None or nearest.is_spent(view)
+        if found is None:
             return None
         entry, graph = found
         try:
             return nearest.by_graph(view, graph, entry.n_rows, entry.ef, query, k, self._owners(kind))
         except GraphError:
             self._shelf.drop(entry)
+            self.last_search_lacked_graph = True
             return None
 
     def _owners(self, kind: SearchKind) -> Owners:

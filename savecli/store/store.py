@@ -24,7 +24,7 @@ from savecli.store.writer import Writer
 
 if TYPE_CHECKING:
     from savecli.store.archive import Archive
-    from savecli.store.merge import Merging
+    from savecli.store.outcomes import Merging
 
 
 class Store(Reader):

@@ -21,7 +21,7 @@ from savecli.store.views import Views
 
 if TYPE_CHECKING:
     from savecli.store.archive import Archive
-    from savecli.store.merge import Merging
+    from savecli.store.outcomes import Merging
 
 _TAIL_SHARE = 0.2
 _NORM_TOLERANCE = 1e-2

@@ -17,7 +17,8 @@ from savecli.datatypes import Volume
 from savecli.errors import StoreError
 from savecli.store import Store
 from savecli.store.archive import Archive
-from savecli.store.merge import Added, Joined, Kept, Left, require_identity
+from savecli.store.merge import require_identity
+from savecli.store.outcomes import Added, Joined, Kept, Left
 from savecli.store.records import Headway
 
 A, B, C, D = Path("/v/a.mp4"), Path("/v/b.mp4"), Path("/v/c.mp4"), Path("/v/d.mp4")

@@ -72,6 +72,7 @@ def test_a_graph_is_asked_and_agrees_with_the_scan(engine, built, samples, monke
         for query in queries(samples, 20):
             hits = reader.nearest("seen", query, 10)
             assert not reader.last_search_exact
+            assert not reader.last_search_lacked_graph
             with monkeypatch.context() as patch:
                 patch.setattr(searcher, "GRAPH_MIN_ROWS", 10**9)
                 exact = {hit.segment_id: hit.score for hit in reader.nearest("seen", query, 30)}
@@ -82,6 +83,7 @@ def test_a_graph_is_asked_and_agrees_with_the_scan(engine, built, samples, monke
         assert n_found >= 0.95 * 20 * 10
         reader.nearest("seen", query, 400)
         assert reader.last_search_exact, "a large part of all is found faster by scanning"
+        assert not reader.last_search_lacked_graph
         reader.nearest("seen", query, 5, within=[hits[0].segment_id])
         assert reader.last_search_exact
 
@@ -103,6 +105,7 @@ def test_rows_behind_the_graph_and_dead_rows(engine, kind, built, samples):
         store.unlink(A)
         assert len(store.nearest(kind, query, 10)) == 10
         assert store.last_search_exact, "most of what the graph covers is dead"
+        assert store.last_search_lacked_graph
 
 
 def damage(path, how, size_bytes):
@@ -129,6 +132,7 @@ def test_a_damaged_graph_is_passed_over(engine, how, built, samples):
         query = queries(samples, 1)[0]
         hits = reader.nearest("seen", query, 10)
         assert reader.last_search_exact
+        assert reader.last_search_lacked_graph
         expected = samples.brute_force([samples.many(1, 800), samples.many(2, 400)], "seen", query)
         np.testing.assert_allclose([h.score for h in hits], expected[:10], atol=1e-6)
         assert all("save rebuild" in problem.hint for problem in reader.check())
