@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -263,6 +263,17 @@ class Embedding:
     def __repr__(self) -> str:
         names = ("seen", "frames", "said", "heard", "fused", "parts")
         return f"Embedding({', '.join(f'{name}={_shape(getattr(self, name))}' for name in names)})"
+
+
+class Term(NamedTuple):
+    """A folded word that is looked for, or the beginning of one."""
+
+    text: str
+    is_prefix: bool = False
+
+
+Run = tuple[Term, ...]
+"""Words that are said one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

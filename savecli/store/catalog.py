@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from savecli.errors import StoreError
-from savecli.store import backup, lock, schema, seal
+from savecli.store import backup, lock, schema, seal, words
 from savecli.store.durable import crc32_of, publish
 
 _WAIT_S = 30.0
@@ -116,6 +116,7 @@ class Catalog:
         with _translated(self.path), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
+            words.settle(self)
             self._connection.execute("UPDATE state SET revision = revision + 1")
 
     def fold_log(self) -> None:
@@ -209,6 +210,7 @@ class Catalog:
 
     def _migrate(self, found: int) -> None:
         """All steps in one transaction, after a copy: an older save can still use what a failure leaves."""
+        words.require_fts5(self)
         self._unseal()
         with _translated(self.path):
             if found:
@@ -217,6 +219,7 @@ class Catalog:
                 self._connection.execute("BEGIN IMMEDIATE")
                 for statement in itertools.chain.from_iterable(schema.MIGRATIONS[found:]):
                     self._connection.execute(statement)
+                words.settle(self)
                 self._connection.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
 
     def _copy_aside(self, target: Path) -> None:

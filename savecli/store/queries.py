@@ -168,6 +168,19 @@ def transcript(catalog: Catalog, video_id: str) -> Transcript:
     return Transcript(language=language, language_probability=probability, utterances=spoken)
 
 
+def utterances_from(catalog: Catalog, video_id: str, first: int, n: int) -> tuple[Utterance, ...]:
+    """Up to `n` utterances of a video, from number `first` on, counted from 0 in order of time."""
+    rows = catalog.rows(
+        "SELECT start_s, end_s, text, words FROM utterances"
+        " WHERE video_key = (SELECT video_key FROM videos WHERE fingerprint = ?)"
+        " ORDER BY utterance_key LIMIT ? OFFSET ?",
+        video_id,
+        n,
+        first,
+    )
+    return tuple(_utterance(*row) for row in rows)
+
+
 def _utterance(start_s: float, end_s: float, text: str, words: str) -> Utterance:
     times = tuple(Word(start_s=start, end_s=end, text=word) for start, end, word in json.loads(words))
     return Utterance(start_s=start_s, end_s=end_s, text=text, words=times)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from savecli.datatypes import Transcript, Utterance
-from savecli.store import folder, queries
+from savecli.datatypes import Run, Transcript, Utterance
+from savecli.store import folder, queries, words
 from savecli.store.catalog import Catalog
 from savecli.store.check import check_store
 from savecli.store.records import (
@@ -30,6 +30,7 @@ from savecli.store.searcher import Searcher
 from savecli.store.settings import Settings
 from savecli.store.shelf import Shelf
 from savecli.store.views import Views
+from savecli.store.words import Spoken
 
 if TYPE_CHECKING:
     from savecli.store.archive import Archive
@@ -118,6 +119,21 @@ class Reader:
     def utterances(self, segment_ids: Iterable[int]) -> dict[int, tuple[Utterance, ...]]:
         """What is said in each of these segments, with word times; every id given is a key."""
         return queries.utterances(self._catalog, segment_ids)
+
+    def saying(
+        self, runs: Sequence[Run], limit: int, *, among: Collection[int] | None = None
+    ) -> list[Spoken]:
+        """See `words.saying`."""
+        with self._catalog.reading():
+            return words.saying(self._catalog, runs, limit, among=among)
+
+    def texts(self, *, among: Collection[int] | None = None) -> Iterator[tuple[str, list[str]]]:
+        """See `words.texts`."""
+        return words.texts(self._catalog, among=among)
+
+    def utterances_from(self, video_id: str, first: int, n: int) -> tuple[Utterance, ...]:
+        """Up to `n` utterances of a video, from number `first` on, counted from 0 in order of time."""
+        return queries.utterances_from(self._catalog, video_id, first, n)
 
     def frame_times(self, segment_ids: Iterable[int]) -> dict[int, NDArray[np.float64]]:
         """For each of these segments that is stored, the time of each of its frames, (F,) in seconds."""

@@ -109,4 +109,18 @@ _VERSION_3 = (
     "ALTER TABLE state ADD COLUMN clock REAL NOT NULL DEFAULT 0",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+# `savecli.store.words` keeps these. FTS5 must be told what text a row had that is gone, and no trigger may do
+# so where the schema is not trusted: `gone_transcripts` holds it until the end of the transaction.
+_VERSION_4 = (
+    """CREATE TABLE transcripts (
+        video_key INTEGER PRIMARY KEY REFERENCES videos ON DELETE CASCADE,
+        text TEXT NOT NULL)""",
+    "CREATE TABLE gone_transcripts (video_key INTEGER NOT NULL, text TEXT NOT NULL)",
+    "CREATE TRIGGER transcripts_gone AFTER DELETE ON transcripts BEGIN"
+    " INSERT INTO gone_transcripts VALUES (old.video_key, old.text); END",
+    "CREATE VIRTUAL TABLE spoken USING fts5 (text, content = 'transcripts', content_rowid = 'video_key',"
+    " tokenize = 'ascii', columnsize = 0)",
+    "CREATE TABLE vocabulary (word TEXT PRIMARY KEY) WITHOUT ROWID",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from savecli.datatypes import Embedding, Segment, Transcript, Video, Volume
 from savecli.errors import StoreError
-from savecli.store import changes, searcher
+from savecli.store import changes, searcher, words
 from savecli.store.catalog import Catalog
 from savecli.store.changes import Appended
 from savecli.store.records import KINDS, SEARCH_KINDS, Kind
@@ -114,7 +114,10 @@ class Writer:
     def unlink(self, paths: Iterable[Path]) -> int:
         """See `Store.unlink`."""
         with self._catalog.writing():
+            before = self._n_videos()
             n_known = sum(changes.remove_path(self._catalog, path) for path in paths)
+            if self._n_videos() < before:
+                words.scrub(self._catalog)
         if n_known:
             self._catalog.drop_backups()
         return n_known
@@ -153,6 +156,7 @@ class Writer:
             for kind in KINDS:
                 changes.move_rows(self._catalog, kind, generation, n_rows[kind])
             self._catalog.run("DELETE FROM graphs")
+            words.rebuild(self._catalog)
         self._catalog.fold_log()
         self._catalog.drop_backups()  # they count on the files that go now
         self.tidy()
@@ -179,6 +183,9 @@ class Writer:
         for kind in stale:
             self._shelf.build(kind, views[kind], engine)
         return bool(stale)
+
+    def _n_videos(self) -> int:
+        return int(self._catalog.rows("SELECT count(*) FROM videos")[0][0])
 
     def _settle_dim(self, embeddings: Sequence[Embedding]) -> None:
         dims = {embedding.frames.shape[1] for embedding in embeddings}
