@@ -37,7 +37,7 @@ OWNERS = {
     "pathspec": ["media/ignore.py"],
     "platformdirs": ["config.py"],
     "pyarrow": ["bench/parquet.py"],
-    "regex": ["model/inputs.py"],
+    "regex": ["model/inputs.py", "fold.py"],
     "rich": ["render/*"],
     "sqlite3": ["store/catalog.py"],
     "subprocess": ["play.py", "media/worker.py"],

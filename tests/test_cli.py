@@ -19,6 +19,7 @@ COMMANDS = [
     "eval",
     "export",
     "forget",
+    "import",
     "index",
     "list",
     "model",
@@ -29,6 +30,7 @@ COMMANDS = [
     "show",
     "status",
     "train",
+    "verify",
 ]
 
 

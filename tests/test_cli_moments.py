@@ -140,6 +140,10 @@ def test_an_export_says_what_is_wrong_and_leaves_nothing(end, found, tmp_path):
         (("1", tmp_path / "out.doc"), "no format is called .doc"),
         (("1", found), "one of the videos"),
         (("x", tmp_path / "out.mp4"), "names no results"),
+        ((tmp_path / "out.mp4",), "Which moments?"),
+        (("1",), "Missing argument 'FILE'"),
+        (("1", tmp_path / "a.csv", "b"), "unexpected extra"),
+        ((tmp_path / "library.save", "--pad", "1"), "need HITS"),
     ):
         code, out, err = end("export", *arguments)
         assert (code, out) == (2, "")

@@ -16,11 +16,11 @@ def damage_rows(home):
 
 
 def damage_catalog(home):
-    """One letter of what was said; SQLite itself finds nothing wrong with it."""
+    """One letter of a path; SQLite itself finds nothing wrong with it."""
     path = home / "store" / "catalog.db"
     content = path.read_bytes()
-    assert b"worst" in content
-    path.write_bytes(content.replace(b"worst", b"thirst"[:5]))
+    assert b"street.mp4" in content
+    path.write_bytes(content.replace(b"street.mp4", b"streer.mp4"))
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 

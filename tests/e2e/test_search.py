@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 COLOUR = re.compile(r"\x1b\[([0-9]+;)*(3[0-8]|9[0-7])(;[0-9]+)*m")
-FIELDS = {"rank", "path", "start_s", "end_s", "score", "why", "snippet", "best_s", "video_id", "mounted"}
+FIELDS = {
+    "rank",
+    "path",
+    "start_s",
+    "end_s",
+    "score",
+    "why",
+    "snippet",
+    "best_s",
+    "video_id",
+    "mounted",
+    "drive",
+}
 SPOKEN = "the best of times and the worst of times"
 ABSENT = "a recipe for chocolate cake"
 
