@@ -26,8 +26,8 @@ drive, where that is not mounted). `save index --json` prints events: `event` is
 last, `summary`. What is promised about files that move, vanish or fail is in [library.md](library.md), what
 about faults of machines and disks in [durability.md](durability.md). `save verify --json` prints `problem`
 (`subject`, `message`, `hint`), `repaired` (`subject`, `message`) and `summary` (`n_problems`, `n_repaired`,
-`ok`); `save import --json` prints `added` (`video_id`, `paths`), `joined` (`video_id`, `path`), `kept` (a path
-that is another video here), `left` (a video all of whose paths are) and `summary`.
+`ok`); `save import --json` prints `added` (`video_id`, `paths`), `joined` (`video_id`, `path`), `kept` (a
+path that is another video here), `left` (a video all of whose paths are) and `summary`.
 
 Exit codes: 0 done, or something found; 1 nothing found, or files were skipped; 2 a usage error, or a
 failure with a hint; 3 a bug, whose traceback is in the log that the message names (`SAVE_DEBUG=1` raises
