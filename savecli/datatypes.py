@@ -7,10 +7,10 @@ T tokens, D embedding, H, W.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -277,18 +277,103 @@ Run = tuple[Term, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Phrase:
+    """Exact words: `runs` that follow one another with no more than `gaps` words between, in either order.
+
+    Attributes:
+        text: as a person typed it.
+        gaps: one fewer than `runs`.
+    """
+
+    text: str
+    runs: tuple[Run, ...]
+    gaps: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(len(self.runs) == len(self.gaps) + 1 and all(self.runs), f"no phrase: {self.runs}")
+
+
+Has = Literal["speech", "audio", "video"]
+HAS: tuple[Has, ...] = ("speech", "audio", "video")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Which videos are looked at; what is not given leaves out none.
+
+    Attributes:
+        below: folders and files, absolute: videos with a copy that is one of them or lies below one.
+        since_s, until_s: ``[since_s, until_s)``, seconds since the epoch, of the file's mtime.
+        min_duration_s, max_duration_s: of the whole video, both ends included.
+        languages: ISO 639-1 codes of what is spoken.
+        has: what the video must have.
+    """
+
+    below: tuple[Path, ...] = ()
+    since_s: float | None = None
+    until_s: float | None = None
+    min_duration_s: float | None = None
+    max_duration_s: float | None = None
+    languages: frozenset[str] = frozenset()
+    has: frozenset[Has] = frozenset()
+
+
+Aim = Literal["text", "sees", "hears", "says"]
+AIMS: tuple[Aim, ...] = ("text", "sees", "hears", "says")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One text of a query, and how much it weighs beside the others.
+
+    Attributes:
+        aim: "text" for anything, or what alone should answer.
+    """
+
+    text: str
+    aim: Aim = "text"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self.weight > 0, f"a weight must be positive: {self.weight}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A query: free text, and what one modality alone should answer to. "" asks nothing.
+    """A query. All that is asked must be met; "" asks nothing. `savecli.query` makes one of what is typed.
 
     Attributes:
         text: of anything: what is seen, heard or said.
         sees, hears, says: of what is seen, heard or said alone.
+        more: further texts, with weights; those above weigh 1.
+        against: what should not be there.
+        phrases: exact words that must be said.
+        banned: exact words that must not be said.
+        regexes: regular expressions that what is said must meet, accents and case folded.
+        where: which videos are looked at.
     """
 
     text: str = ""
     sees: str = ""
     hears: str = ""
     says: str = ""
+    more: tuple[Part, ...] = ()
+    against: tuple[Part, ...] = ()
+    phrases: tuple[Phrase, ...] = ()
+    banned: tuple[Phrase, ...] = ()
+    regexes: tuple[str, ...] = ()
+    where: Where = Where()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All texts that should be met."""
+        own = tuple(Part(text=text, aim=aim) for aim in AIMS if (text := getattr(self, aim)))
+        return own + self.more
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether exact words are asked for."""
+        return bool(self.phrases or self.regexes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +392,32 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What one text of a query found in the best segment of a moment: how the score came about.
+
+    Attributes:
+        text, aim, weight: see `Part`.
+        is_against: whether it should not be there.
+        cosines: of what is seen, heard, said, and of the fused row, as far as there is any.
+        words: 0..1, the share of the text's words that are said there, by their worth.
+        evidence: of each modality, beyond `usual`, what other queries find there on average.
+        background: middle and spread of the text's evidence over the library, and its number of segments.
+        score: of this text alone.
+    """
+
+    text: str
+    aim: Aim
+    weight: float
+    is_against: bool
+    cosines: Mapping[str, float]
+    words: float
+    evidence: Mapping[str, float]
+    usual: Mapping[str, float]
+    background: tuple[float, float, int]
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """A result shown to a person.
 
@@ -320,6 +431,9 @@ class Moment:
         best_s: the time of the frame or word that speaks most for this moment.
         mounted: whether the file is there to be played now.
         drive: where it is not, the label of its volume if that is not mounted; "" otherwise.
+        marks: ``[start, end)`` in the snippet of the words that were looked for.
+        copies: how many moments of other videos were left out because they show and say the same.
+        terms: how the score came about, where that was asked; for the best segment.
     """
 
     path: Path
@@ -332,6 +446,9 @@ class Moment:
     best_s: float = 0.0
     mounted: bool = True
     drive: str = ""
+    marks: Sequence[Sequence[int]] = ()
+    copies: int = 0
+    terms: tuple[Terms, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,9 +456,12 @@ class Results:
     """The answer to a query.
 
     Attributes:
-        moments: best first; at most the number asked for.
+        moments: best first, at most the number asked for; by video, each video's follow its best.
         nearest: the best moment below the threshold, for "nothing here matches"; None if there is none.
         exact: whether every row was looked at; False where a graph proposed them.
+        has_more: whether exact words are said in more places than were looked through.
+        n_videos: how many videos the filters leave; None without filters.
+        threshold: the score from which on the model itself takes a moment for an answer.
         lacked_graph: whether every row was looked at because no graph fits them, though one would pay.
     """
 
@@ -349,6 +469,9 @@ class Results:
     nearest: Moment | None
     exact: bool
     lacked_graph: bool = False
+    has_more: bool = False
+    n_videos: int | None = None
+    threshold: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,76 +163,6 @@ def _watch(options: Options, config: Config, interval_s: float, tell: Tell, *, s
 
 
 @click.command()
-@click.argument("query", required=False)
-@click.option("--sees", metavar="TEXT", help="What is to be seen there.")
-@click.option("--hears", metavar="TEXT", help="What is to be heard there, speech aside.")
-@click.option("--says", metavar="TEXT", help="What is to be said there.")
-@click.option(
-    "-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many moments."
-)
-@click.option(
-    "--threshold", type=click.FloatRange(0, 1), help="Lowest score shown.  [default: the model's own]"
-)
-@click.option(
-    "--all", "show_all", is_flag=True, help="Show the nearest, however far; the same as --threshold 0."
-)
-@click.option("-f", "--paths", "only_paths", is_flag=True, help="Only the path of each video, for pipes.")
-@click.option("--paths0", is_flag=True, help="The same, each ended by a NUL, for xargs -0.")
-@click.option("--preview", is_flag=True, help="Show a picture of each moment, on a terminal.")
-@click.option("--open", "open_n", type=click.IntRange(min=1), metavar="N", help="Open moment N in a player.")
-@click.option("--export", "file", metavar="FILE", help="Write the moments; see save export.")
-@as_json
-@everywhere
-def search(
-    query: str | None,
-    sees: str | None,
-    hears: str | None,
-    says: str | None,
-    top_k: int,
-    threshold: float | None,
-    show_all: bool,
-    only_paths: bool,
-    paths0: bool,
-    preview: bool,
-    open_n: int | None,
-    file: str | None,
-    as_json: bool,
-    **common: Unpack[Common],
-) -> int:
-    """Find the moments that a text describes, by what is seen, heard and said there.
-
-    QUERY is matched with all three; --sees, --hears and --says each with one alone, beside QUERY or instead
-    of it. Each moment comes with its reason: how much what is seen, heard and said there adds to its score.
-    Exit code 1 if nothing matches. The results keep their numbers for save open, show and export.
-    """
-    asked = {"text": query, "sees": sees, "hears": hears, "says": says}
-    given = {name: text for name, text in asked.items() if text is not None}
-    if not given:
-        raise click.UsageError("Give a QUERY, or one of --sees, --hears and --says.")
-    config = settings(**common)
-    from savecli import render
-    from savecli.datatypes import Ask
-    from savecli.pipeline import make_encoder
-    from savecli.search import empty_query
-    from savecli.search import search as run
-
-    if not all(given.values()):
-        raise empty_query()
-    ask, encoder = Ask(**given), make_encoder(config)
-    with opened(config, encoder.identity) as store:
-        results = run(ask, store, encoder, top_k=top_k, threshold=0.0 if show_all else threshold)
-    if as_json:
-        render.results_json(results)
-    elif only_paths or paths0:
-        (render.results_paths0 if paths0 else render.results_paths)(results)
-    else:
-        moments.show(config, ask, results, preview=preview)
-    quiet = said("quiet", common["quiet"]) or as_json or only_paths or paths0
-    moments.follow_up(config, ask, results, file=file, open_n=open_n, quiet=quiet)
-    return DONE if results.moments else NOTHING
-
-
-@click.command()
 @click.argument("video")
 @as_json
 @everywhere
@@ -305,4 +235,4 @@ def forget(paths: tuple[Path, ...], as_json: bool, **common: Unpack[Common]) -> 
         render.say(f"{n_forgotten} files forgotten; they are still on disk")
 
 
-COMMANDS = (index, search, show, list_, status, forget)
+COMMANDS = (index, show, list_, status, forget)

@@ -136,32 +136,42 @@ def write_moments(
     render.exported(done.paths, done.n_moments, done.length_s, done.notes, as_json=as_json, quiet=quiet)
 
 
-def show(config: Config, ask: Ask, results: Results, *, preview: bool) -> None:
-    """Results for a person, with a picture of each where that was asked for and the terminal has any."""
+def show(
+    config: Config, ask: Ask, results: Results, *, preview: bool, first: int = 1, by_video: bool = False
+) -> None:
+    """Results for a person, with a picture of each where that was asked for and the terminal has any.
+
+    The first one is number `first`.
+    """
     from savecli import render
 
     if preview and render.can_show(render.out()):
         with pictures(config) as picture:
-            render.results_table(ask, results, picture)
+            render.results_table(ask, results, picture, first=first, by_video=by_video)
         return
     if preview:
         render.warn("no pictures: this is no terminal with colours")
-    render.results_table(ask, results)
+    render.results_table(ask, results, first=first, by_video=by_video)
 
 
 def follow_up(
-    config: Config, ask: Ask, results: Results, *, file: str | None, open_n: int | None, quiet: bool
+    config: Config,
+    told: Sequence[tuple[Ask, Results]],
+    *,
+    file: str | None,
+    open_n: int | None,
+    quiet: bool,
 ) -> None:
     """What `save search` does with what it found: keep the numbers, write a file, open a player."""
     from savecli import last, render
 
-    asked = render.asked(ask)
-    last.remember(config.home, asked, results.moments)
-    found = last.Last(asked=asked, moments=results.moments)
-    if file is not None and results.moments:
+    asked = "; ".join(render.asked(ask) for ask, _ in told)
+    found = last.Last(asked=asked, moments=tuple(m for _, results in told for m in results.moments))
+    last.remember(config.home, asked, found.moments)
+    if file is not None and found.moments:
         how = How(pad=0.0, fast=False, each=False, relative=False, force=False)
         write_moments(config, found.pick("all"), file, asked, how, as_json=False, quiet=quiet)
-    if open_n is not None and results.moments:
+    if open_n is not None and found.moments:
         ((_, moment),) = found.pick(str(open_n))
         play_at(moment.path, moment.start_s, moment.drive)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from savecli import fold
 from savecli.datatypes import Ask, Embedding, Media, MediaSpec, Sound, Utterance
 from savecli.errors import WeightsError
 from savecli.model.score import Query, Score, Term
@@ -164,6 +165,15 @@ class MiniEncoder:
             text=text,
             rows={term: self._aim(row, term) for term in terms},
             words=self._lexicon.weigh(text) if "said" in terms else {},
+            names=self._names(text) if "said" in terms else (),
+        )
+
+    def _names(self, text: str) -> tuple[str, ...]:
+        """The words that were never met as a whole, neither by the text encoder nor in any caption."""
+        return tuple(
+            word
+            for word in dict.fromkeys(fold.words(text))
+            if not self._lexicon.knows(word) and self._text.n_pieces(word) > 1
         )
 
     def hear(self, waveform: Rows) -> Sound:

@@ -52,11 +52,13 @@ class Query:
         text: what was asked.
         rows: (D,) float32 unit rows, for each term that is asked.
         words: its content words, by stem, with their share of the whole; for what is said.
+        names: those that the text encoder knows by their letters alone, as they were typed.
     """
 
     text: str
     rows: Mapping[Term, Rows]
     words: Mapping[str, float] = field(default_factory=dict)
+    names: Sequence[str] = ()
 
     @property
     def aim(self) -> Aim:

@@ -65,6 +65,10 @@ class TextEncoder:
                 states[i] = rows
         return states
 
+    def n_pieces(self, word: str) -> int:
+        """Of how many pieces a word is made here: of one, if it was met as a whole."""
+        return len(self._tokenizer.encode(word, add_special_tokens=False).ids)
+
     def _read(self, texts: Sequence[str]) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
         """Texts of one length are one batch: no padding, so no mask and no work on it."""
         by_length: defaultdict[int, list[int]] = defaultdict(list)

@@ -48,6 +48,10 @@ class Lexicon:
         self._worth = worth
         self._rare = rare
 
+    def knows(self, word: str) -> bool:
+        """Whether a word tells nothing, or what it tells was learned."""
+        return all(stem in self._worth for stem in content(word))
+
     def weigh(self, text: str) -> dict[str, float]:
         """The stems of a query, each with its share of the whole: they sum to one, or there are none."""
         worth = {stem: self._worth.get(stem, self._rare) for stem in content(text)}

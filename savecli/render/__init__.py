@@ -26,6 +26,7 @@ from savecli.render.pulling import pull_json, pull_table
 from savecli.render.results import (
     asked,
     moment_record,
+    query_heading,
     results_json,
     results_paths,
     results_paths0,
@@ -60,6 +61,7 @@ __all__ = [
     "past_headway",
     "pull_json",
     "pull_table",
+    "query_heading",
     "record",
     "refuse",
     "relinked",

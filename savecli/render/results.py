@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 Picture = Callable[[records.Moment], "NDArray[np.uint8] | None"]
 MODALITIES = ("seen", "heard", "said")
+_AIMED = {"sees": "seen", "hears": "heard", "says": "said"}
 
 
-def moment_record(rank: int, moment: records.Moment) -> dict[str, Any]:
+def moment_record(rank: int, moment: records.Moment, *, explain: bool = False) -> dict[str, Any]:
     """A moment as the contract in docs/cli.md has it."""
+    more = {"explain": [_terms_record(terms) for terms in moment.terms]} if explain else {}
     return {
         "rank": rank,
         "path": moment.path,
@@ -38,14 +40,38 @@ def moment_record(rank: int, moment: records.Moment) -> dict[str, Any]:
         "video_id": moment.video_id,
         "mounted": moment.mounted,
         "drive": moment.drive or None,
+        "marks": [list(mark) for mark in moment.marks],
+        "copies": moment.copies,
+        **more,
     }
 
 
-def results_json(results: Results) -> None:
-    """Moments as JSON lines."""
+def _terms_record(terms: records.Terms) -> dict[str, Any]:
+    median, spread, n_segments = terms.background
+    return {
+        "text": terms.text,
+        "aim": terms.aim,
+        "weight": terms.weight,
+        "against": terms.is_against,
+        "score": round(terms.score, 4),
+        "cosines": _rounded(terms.cosines),
+        "words": round(terms.words, 4),
+        "evidence": _rounded(terms.evidence),
+        "usual": _rounded(terms.usual),
+        "background": {"middle": round(median, 4), "spread": round(spread, 4), "n_segments": n_segments},
+    }
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+def results_json(results: Results, *, query: str | None = None, explain: bool = False) -> None:
+    """Moments as JSON lines, with the query where it is one of several."""
     _tell_of_graph(results)
+    own = {} if query is None else {"query": query}
     for rank, moment in enumerate(results.moments, 1):
-        line(moment_record(rank, moment))
+        line(own | moment_record(rank, moment, explain=explain))
 
 
 def results_paths(results: Results) -> None:
@@ -65,25 +91,44 @@ def results_paths0(results: Results) -> None:
     sys.stdout.buffer.flush()
 
 
-def results_table(ask: Ask | str, results: Results, picture: Picture | None = None) -> None:
-    """Moments for a person; `ask` is what they answer, `picture` gives what is to be seen of each."""
+def results_table(
+    ask: Ask | str,
+    results: Results,
+    picture: Picture | None = None,
+    *,
+    first: int = 1,
+    by_video: bool = False,
+) -> None:
+    """Moments for a person.
+
+    Args:
+        ask: what they answer.
+        results: the moments.
+        picture: gives what is to be seen of each.
+        first: the number of the first.
+        by_video: names each video once, above its moments.
+    """
     console = out()
-    _tell_of_graph(results)
     if not results.moments:
-        console.print(Text(f"nothing here matches {asked(ask)}", style="bold"))
-        if results.nearest:
-            near = results.nearest
-            where = f"{plain(near.path.name)} {clock(near.start_s)}-{clock(near.end_s)}"
-            console.print(
-                Text(f"the nearest is {where}, score {near.score:.2f}; --all shows all", style="dim")
-            )
+        _nothing(ask, results)
         return
-    for rank, moment in enumerate(results.moments, 1):
-        console.print(_moment_text(rank, moment))
+    if all(moment.score < results.threshold for moment in results.moments):
+        console.print(Text(f"nothing here matches {asked(ask)}; the nearest:", style="bold"))
+    before = None
+    for rank, moment in enumerate(results.moments, first):
+        if by_video and moment.video_id != before:
+            console.print(_path_text(moment))
+        before = moment.video_id
+        console.print(_moment_text(rank, moment, with_path=not by_video))
         if picture is not None and (image := picture(moment)) is not None:
             show_picture(console, image)
+    if results.has_more:
+        warn(
+            "this is said in more places than were looked through", "say more of it, or filter: --in, --since"
+        )
     if not results.exact:
         warn("looked up in the graph: a near miss may be left out")
+    _tell_of_graph(results)
 
 
 def _tell_of_graph(results: Results) -> None:
@@ -91,26 +136,89 @@ def _tell_of_graph(results: Results) -> None:
         warn("no search graph fits the store: all rows were looked at, which takes longer", "save rebuild")
 
 
+def _nothing(ask: Ask | str, results: Results) -> None:
+    console = out()
+    if results.n_videos == 0:
+        console.print(Text("no video passes the filters", style="bold"))
+        return
+    console.print(Text(f"nothing here matches {asked(ask)}", style="bold"))
+    if results.nearest:
+        near = results.nearest
+        where = f"{plain(near.path.name)} {clock(near.start_s)}-{clock(near.end_s)}"
+        hint = f"the nearest is {where}, score {near.score:.2f}; --all shows what is nearest"
+        console.print(Text(hint, style="dim"))
+
+
+def query_heading(text: str) -> None:
+    """What the results below answer, where there are several queries."""
+    out().print(Text(f"? {plain(text)}", style="bold cyan"))
+
+
 def asked(ask: Ask | str) -> str:
     """A query in words, as a person typed it."""
     ask = Ask(text=ask) if isinstance(ask, str) else ask
-    aimed = zip(MODALITIES, (ask.sees, ask.hears, ask.says), strict=True)
-    free = [f'"{plain(ask.text)}"'] if ask.text else []
-    return ", ".join([*free, *(f'{name} "{plain(text)}"' for name, text in aimed if text)])
+    told = [_part(part) for part in ask.parts]
+    told += [f'the words "{plain(phrase.text)}"' for phrase in ask.phrases]
+    told += [f"/{plain(regex)}/" for regex in ask.regexes]
+    told += [f"not {_part(part)}" for part in ask.against]
+    told += [f'not the words "{plain(phrase.text)}"' for phrase in ask.banned]
+    return ", ".join(told)
 
 
-def _moment_text(rank: int, moment: records.Moment) -> Text:
+def _part(part: records.Part) -> str:
+    weight = "" if part.weight == 1 else f"{part.weight:g}:"
+    aim = "" if part.aim == "text" else f"{_AIMED[part.aim]} "
+    return f'{aim}{weight}"{plain(part.text)}"'
+
+
+def _path_text(moment: records.Moment) -> Text:
+    return Text.assemble(
+        linked(moment.path) if moment.mounted else (plain(moment.path), "bold"),
+        "" if moment.mounted else (f"  ({place(moment.drive)})", "yellow"),
+    )
+
+
+def _moment_text(rank: int, moment: records.Moment, *, with_path: bool = True) -> Text:
     why = "  ".join(
         f"{name} {moment.why[name]:.2f}" for name in MODALITIES if moment.why.get(name, 0) >= 0.005
     )
     text = Text.assemble(
         (f"{rank:>2}. ", "dim"),
         (f"{clock(moment.start_s)}-{clock(moment.end_s)}", "bold green"),
-        "  ",
-        linked(moment.path) if moment.mounted else (plain(moment.path), "bold"),
-        "" if moment.mounted else (f"  ({place(moment.drive)})", "yellow"),
     )
+    if with_path:
+        text.append("  ").append_text(_path_text(moment))
+    if moment.copies:
+        text.append(f"  (and {moment.copies} more like it)", "dim")
     text.append(f"\n    {moment.score:.2f}", "cyan").append(f"  {why}  best at {clock(moment.best_s)}", "dim")
     if moment.snippet:
-        text.append(f'\n    "{plain(moment.snippet)}"', "italic")
+        text.append("\n    ").append_text(_snippet_text(moment))
+    for terms in moment.terms:
+        text.append(f"\n    {_explained(terms)}", "dim")
     return text
+
+
+def _snippet_text(moment: records.Moment) -> Text:
+    """What is said, with the words that were looked for standing out."""
+    text, at = Text('"', style="italic"), 0
+    for start, end in moment.marks:
+        text.append(plain(moment.snippet[at:start])).append(plain(moment.snippet[start:end]), "bold yellow")
+        at = end
+    return text.append(f'{plain(moment.snippet[at:])}"')
+
+
+def _explained(terms: records.Terms) -> str:
+    """How one text's score came about, in a line."""
+    part = _part(records.Part(text=terms.text, aim=terms.aim, weight=terms.weight))
+    middle, spread, n_segments = terms.background
+    evidence = "  ".join(
+        f"{name} {terms.evidence[name]:+.2f} ({terms.usual[name]:.2f} is usual)"
+        for name in MODALITIES
+        if terms.evidence.get(name) or terms.usual.get(name)
+    )
+    cosines = "  ".join(f"{name} {value:.2f}" for name, value in terms.cosines.items())
+    return (
+        f"{'not ' if terms.is_against else ''}{part} {terms.score:.2f}: cosine {cosines};"
+        f" words {terms.words:.2f}; evidence {evidence}; background {middle:.2f}"
+        f" and {spread:.2f} above it, of {n_segments} segments"
+    )

@@ -12,6 +12,7 @@ from savecli.store.records import (
     StoredVideo,
 )
 from savecli.store.store import Store
+from savecli.store.words import Spoken
 
 __all__ = [
     "Counts",
@@ -20,6 +21,7 @@ __all__ = [
     "KnownFile",
     "Problem",
     "SearchKind",
+    "Spoken",
     "Store",
     "StoredGraph",
     "StoredSegment",

@@ -200,6 +200,39 @@ def segments_of(catalog: Catalog, video_id: str) -> list[StoredSegment]:
     return _segments(catalog, rows)
 
 
+def segments_within(catalog: Catalog, video_id: str, start_s: float, end_s: float) -> list[StoredSegment]:
+    """The segments of a video that a span touches, in order of time."""
+    rows = catalog.rows(
+        f"{_SEGMENT} WHERE video_key = (SELECT video_key FROM videos WHERE fingerprint = ?)"  # noqa: S608
+        " AND start_s < ? AND end_s > ? ORDER BY start_s",
+        video_id,
+        end_s,
+        start_s,
+    )
+    return _segments(catalog, rows)
+
+
+def segment_of_utterance(catalog: Catalog, video_id: str, number: int) -> int | None:
+    """The segment that an utterance of a video belongs to, by its number in order of time."""
+    rows = catalog.rows(
+        "SELECT segment_id FROM utterances"
+        " WHERE video_key = (SELECT video_key FROM videos WHERE fingerprint = ?)"
+        " ORDER BY utterance_key LIMIT 1 OFFSET ?",
+        video_id,
+        number,
+    )
+    return rows[0][0] if rows else None
+
+
+def keys(catalog: Catalog, video_ids: Iterable[str]) -> list[int]:
+    """The keys of these videos in the catalog."""
+    rows = catalog.rows(
+        "SELECT video_key FROM videos WHERE fingerprint IN (SELECT value FROM json_each(?))",
+        json.dumps(list(video_ids)),
+    )
+    return [row[0] for row in rows]
+
+
 def _segments(catalog: Catalog, rows: list[tuple[Any, ...]]) -> list[StoredSegment]:
     paths = paths_by_video(catalog, {row[1] for row in rows})
     return [
@@ -261,9 +294,28 @@ def owners(catalog: Catalog, kind: Kind, numbers: RowNumbers) -> list[int]:
 
 def living_runs(catalog: Catalog, kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Starts and ends (R,) of the runs of rows that belong to a stored video, neighbours joined."""
-    rows = catalog.rows(
-        "SELECT start, start + n_rows FROM spans WHERE kind = ? AND n_rows > 0 ORDER BY start", kind
+    return _joined(
+        catalog.rows(
+            "SELECT start, start + n_rows FROM spans WHERE kind = ? AND n_rows > 0 ORDER BY start", kind
+        )
     )
+
+
+def runs_of_videos(
+    catalog: Catalog, kind: Kind, videos: Iterable[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same of these videos alone, by their keys."""
+    return _joined(
+        catalog.rows(
+            "SELECT start, start + n_rows FROM spans WHERE kind = ? AND n_rows > 0"
+            " AND video_key IN (SELECT value FROM json_each(?)) ORDER BY start",
+            kind,
+            json.dumps(list(videos)),
+        )
+    )
+
+
+def _joined(rows: list[tuple[Any, ...]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     runs = np.array(rows, dtype=np.int64).reshape(-1, 2)
     breaks = runs[1:, 0] != runs[:-1, 1]
     first = np.concatenate([[True], breaks])[: len(runs)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from savecli.datatypes import Run, Transcript, Utterance
+from savecli.datatypes import Run, Transcript, Utterance, Where
 from savecli.store import folder, queries, words
 from savecli.store.catalog import Catalog
 from savecli.store.check import check_store
@@ -27,6 +27,7 @@ from savecli.store.records import (
     StoredVideo,
 )
 from savecli.store.searcher import Searcher
+from savecli.store.select import Selection, select
 from savecli.store.settings import Settings
 from savecli.store.shelf import Shelf
 from savecli.store.views import Views
@@ -123,13 +124,33 @@ class Reader:
     def saying(
         self, runs: Sequence[Run], limit: int, *, among: Collection[int] | None = None
     ) -> list[Spoken]:
-        """See `words.saying`."""
+        """Videos in which all of `runs` are said, in order of indexing; see `words.saying`."""
         with self._catalog.reading():
             return words.saying(self._catalog, runs, limit, among=among)
 
-    def texts(self, *, among: Collection[int] | None = None) -> Iterator[tuple[str, list[str]]]:
-        """See `words.texts`."""
-        return words.texts(self._catalog, among=among)
+    def speaking(self, *, among: Collection[int] | None = None) -> list[str]:
+        """Ids of the videos in which anything is said."""
+        return words.speaking(self._catalog, among=among)
+
+    def texts(self, video_id: str) -> list[str]:
+        """What is said in a video, by utterance in order of time."""
+        return words.texts(self._catalog, video_id)
+
+    def segments_within(self, video_id: str, start_s: float, end_s: float) -> list[StoredSegment]:
+        """The segments of a video that a span touches, in order of time."""
+        return queries.segments_within(self._catalog, video_id, start_s, end_s)
+
+    def segment_of_utterance(self, video_id: str, number: int) -> int | None:
+        """The segment that an utterance of a video belongs to, by its number in order of time."""
+        return queries.segment_of_utterance(self._catalog, video_id, number)
+
+    def keys(self, video_ids: Iterable[str]) -> list[int]:
+        """The keys of these videos, for the arguments that take some."""
+        return queries.keys(self._catalog, video_ids)
+
+    def near_words(self, word: str, edits: int) -> list[str]:
+        """See `words.near`."""
+        return words.near(self._catalog, word, edits)
 
     def utterances_from(self, video_id: str, first: int, n: int) -> tuple[Utterance, ...]:
         """Up to `n` utterances of a video, from number `first` on, counted from 0 in order of time."""
@@ -150,6 +171,7 @@ class Reader:
         k: int,
         *,
         within: Collection[int] | None = None,
+        videos: Collection[int] | None = None,
     ) -> list[Hit]:
         """The `k` segments nearest to `query`, best first, fewer where fewer are stored.
 
@@ -160,8 +182,14 @@ class Reader:
             query: (D,) float32 of unit norm.
             k: how many.
             within: ids of the only segments to look at.
+            videos: keys of the only videos to look at, see `select`; all their rows are looked at.
         """
-        return self._searcher.nearest(kind, query, k, within)
+        return self._searcher.nearest(kind, query, k, within=within, videos=videos)
+
+    def select(self, where: Where) -> Selection:
+        """The videos that pass a filter."""
+        with self._catalog.reading():
+            return select(self._catalog, where)
 
     @property
     def last_search_exact(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from savecli.store.views import Views
 GRAPH_MIN_ROWS = 100_000
 """Below this many rows no graph is asked or built by itself: a new process scans 100,000 rows in .03 s, and
 takes .07 s to check, open and ask a graph over them (benchmarks/RESULTS.md). One that stays gains earlier."""
+
+_SCANNED_WHOLE = 0.25
+"""From this share of the rows on, a scan of all is faster than one of some, which must gather them first."""
 
 
 class Searcher:
@@ -39,7 +43,13 @@ class Searcher:
         self.last_search_lacked_graph = False
 
     def nearest(
-        self, kind: SearchKind, query: NDArray[np.float32], k: int, within: Collection[int] | None
+        self,
+        kind: SearchKind,
+        query: NDArray[np.float32],
+        k: int,
+        *,
+        within: Collection[int] | None,
+        videos: Collection[int] | None,
     ) -> list[Hit]:
         """See `Store.nearest`."""
         with self._views.snapshot():
@@ -55,6 +65,8 @@ class Searcher:
                 )
             if within is not None:
                 return self._among(kind, view, query, k, within)
+            if videos is not None:
+                return self._of_videos(kind, view, query, k, videos)
             hits = self._by_graph(kind, view, query, k)
             self.last_search_exact = hits is None
             return nearest.by_scan(view, query, k, self._owners(kind)) if hits is None else hits
@@ -78,6 +90,16 @@ class Searcher:
             return []
         numbers = np.concatenate([np.arange(start, start + n, dtype=np.int64) for _, start, n in runs])
         return nearest.by_scan_of(view, numbers, query, k, self._owners(kind))
+
+    def _of_videos(
+        self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int, videos: Collection[int]
+    ) -> list[Hit]:
+        starts, ends = queries.runs_of_videos(self._catalog, kind, videos)
+        chosen = replace(view, starts=starts, ends=ends)
+        if chosen.n_live > _SCANNED_WHOLE * view.end:
+            return nearest.by_scan(chosen, query, k, self._owners(kind))
+        numbers = np.concatenate([np.arange(s, e) for s, e in zip(starts, ends, strict=True)] or [starts])
+        return nearest.by_scan_of(view, numbers, query, k, self._owners(kind)) if len(numbers) else []
 
     def _by_graph(
         self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int

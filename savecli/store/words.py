@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from savecli import fold
@@ -138,18 +138,24 @@ def _expression(runs: Sequence[Run]) -> str:
     return " AND ".join(quoted) or _NOTHING
 
 
-def texts(catalog: Catalog, *, among: Collection[int] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """(video_id, the texts of its utterances as they were said) of every video with any, in order."""
-    sql = "SELECT video_key, fingerprint FROM videos WHERE speech_s > 0"
+def speaking(catalog: Catalog, *, among: Collection[int] | None = None) -> list[str]:
+    """Ids of the videos in which anything is said, in order of indexing."""
+    sql = "SELECT fingerprint FROM videos JOIN transcripts USING (video_key) WHERE text <> ''"
     values = []
     if among is not None:
         sql += " AND +video_key IN (SELECT value FROM json_each(?))"
         values.append(json.dumps(list(among)))
-    for video_key, video_id in catalog.rows(f"{sql} ORDER BY video_key", *values):
-        rows = catalog.rows(
-            "SELECT text FROM utterances WHERE video_key = ? ORDER BY utterance_key", video_key
-        )
-        yield video_id, [row[0] for row in rows]
+    return [row[0] for row in catalog.rows(f"{sql} ORDER BY video_key", *values)]
+
+
+def texts(catalog: Catalog, video_id: str) -> list[str]:
+    """What is said in a video, by utterance in order of time."""
+    rows = catalog.rows(
+        "SELECT text FROM utterances JOIN videos USING (video_key) WHERE fingerprint = ?"
+        " ORDER BY utterance_key",
+        video_id,
+    )
+    return [row[0] for row in rows]
 
 
 def near(catalog: Catalog, word: str, edits: int) -> list[str]:
@@ -158,6 +164,8 @@ def near(catalog: Catalog, word: str, edits: int) -> list[str]:
     At least one of ``edits + 1`` pieces of the word stands unchanged in each, the first at its beginning or
     the last at its end where there are two.
     """
+    if not edits:
+        return [row[0] for row in catalog.rows("SELECT word FROM vocabulary WHERE word = ?", word)]
     n_pieces = edits + 1
     cuts = [round(i * len(word) / n_pieces) for i in range(n_pieces + 1)]
     pieces = [word[a:b] for a, b in itertools.pairwise(cuts)]

@@ -1,0 +1,323 @@
+"""Query -> moments: candidates of each modality, or where exact words are said; scored, joined, shown."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from savecli import query as language
+from savecli.datatypes import Ask, Moment, Results, Where
+from savecli.media.volumes import Volumes
+from savecli.model.score import MODALITIES, TERMS, Stack
+from savecli.search import bounds, exact, moments, names, snippet
+from savecli.search.moments import Draft, Scored
+from savecli.search.scoring import QueryEncoder, Text, answer, explain, gather, read
+from savecli.store import Store, StoredSegment
+
+N_CANDIDATES = 200
+MOST_IN_VIDEO = 5
+"""Moments of one video, where results are grouped by video."""
+EXACT_SHARE = 0.5
+"""Of the score, for exact words that are said, where something else is asked too; all of it, where not."""
+ENOUGH_PLACES = 1000
+NO_SEGMENT = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """How results are shown.
+
+    Attributes:
+        top_k: how many moments, or videos.
+        threshold: score below which nothing matches; None takes the model's own, 0 shows all.
+        by_video: puts the moments of a video together.
+        copies: also shows moments that show and say what a better one of another video does.
+        explain: tells how each score came about.
+    """
+
+    top_k: int = 10
+    threshold: float | None = None
+    by_video: bool = False
+    copies: bool = False
+    explain: bool = False
+
+
+def search(
+    ask: Ask | str,
+    store: Store,
+    encoder: QueryEncoder | None,
+    *,
+    top_k: int = 10,
+    threshold: float | None = None,
+    show: Show | None = None,
+    look: Callable[[], Volumes] = Volumes,
+) -> Results:
+    """The moments that answer a query.
+
+    Args:
+        ask: what is looked for; a string is its free text, whatever it holds.
+        store: open for reading or writing.
+        encoder: of the model that made the store; None where nothing but exact words is asked.
+        top_k: how many moments.
+        threshold: score below which nothing matches; None takes the model's own, 0 shows all.
+        show: more of the same; it goes before `top_k` and `threshold`.
+        look: what is mounted.
+
+    Raises:
+        QueryError: nothing is asked, one of the texts is blank, or a regular expression never ends.
+    """
+    ask = Ask(text=ask) if isinstance(ask, str) else ask
+    language.require(ask)
+    show = show or Show(top_k=top_k, threshold=threshold)
+    with store.snapshot():
+        return _Search(ask, store, encoder, show, look).run()
+
+
+class _Search:
+    """One search, inside a snapshot of the store."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        store: Store,
+        encoder: QueryEncoder | None,
+        show: Show,
+        look: Callable[[], Volumes],
+    ) -> None:
+        self._ask = ask
+        self._store = store
+        self._encoder = encoder
+        self._show = show
+        self._look = look
+        self._videos: Collection[int] | None = None
+        self._texts: list[Text] = []
+        self._names = names.Names()
+        self._is_exact = True
+        self._lacked_graph = False
+        self._has_more = False
+
+    def run(self) -> Results:
+        if self._ask.where != Where():
+            self._videos = self._store.select(self._ask.where).keys
+        if self._encoder is not None:
+            self._texts = (
+                read(self._ask, self._store, self._encoder) if self._ask.parts or self._ask.against else []
+            )
+        drafts = self._said() if self._ask.is_exact else self._meant()
+        drafts.sort(key=lambda draft: draft.order)
+        own = self._encoder.score.threshold if self._encoder is not None else 0.0
+        least = own if self._show.threshold is None else self._show.threshold
+        passed = [draft for draft in drafts if draft.is_exact or draft.score >= least]
+        below = next((draft for draft in drafts if not draft.is_exact and draft.score < least), None)
+        return Results(
+            moments=tuple(self._moment(draft) for draft in self._chosen(passed)),
+            nearest=self._moment(below) if below else None,
+            exact=self._is_exact,
+            lacked_graph=self._lacked_graph,
+            has_more=self._has_more,
+            n_videos=None if self._videos is None else len(self._videos),
+            threshold=own,
+        )
+
+    def _meant(self) -> list[Draft]:
+        """Moments near to what the texts mean."""
+        assert self._encoder is not None  # noqa: S101 - `require` has seen a text
+        found: dict[int, None] = {}
+        for text in self._texts:
+            for term in (t for t in TERMS if t in text.query.rows and not text.is_against):
+                hits = self._store.nearest(term, text.query.rows[term], N_CANDIDATES, videos=self._videos)
+                found |= dict.fromkeys(hit.segment_id for hit in hits)
+                self._is_exact &= self._store.last_search_exact
+                self._lacked_graph |= self._store.last_search_lacked_graph
+        self._names = names.look_up([t.query for t in self._texts], self._store, self._videos)
+        found |= dict.fromkeys(self._names.segments)
+        scored = self._scored(sorted(found))
+        spoilt = self._spoilt(scored)
+        return moments.joined([one for one in scored if one.segment.segment_id not in spoilt])
+
+    def _scored(self, ids: Sequence[int]) -> list[Scored]:
+        """These segments with what all texts find in them."""
+        assert self._encoder is not None  # noqa: S101
+        times, spoken = self._store.frame_times(ids), self._store.utterances(ids)
+        candidates = self._names.told(ids, gather(self._store, ids, spoken))
+        found = answer(self._texts, candidates, self._encoder.score)
+        said = _best_utterances(self._texts, candidates.said, [len(spoken[i]) for i in ids])
+        scored = []
+        for i, segment in enumerate(self._store.segments(ids)):
+            why: dict[str, float] = dict(zip(MODALITIES, found.why[i].tolist(), strict=True))
+            utterances = spoken[segment.segment_id]
+            places = {kind: int(place[i]) for kind, place in found.best.items()} | {"said": said[i]}
+            at_s = moments.best_s(
+                segment, why, places, times[segment.segment_id], utterances, self._encoder.spec
+            )
+            scored.append(
+                Scored(
+                    segment=segment,
+                    why=why,
+                    evidence=float(found.evidence[i]),
+                    kept=float(found.kept[i]),
+                    best_s=at_s,
+                    utterances=utterances,
+                    best_utterance=said[i] if said[i] >= 0 else None,
+                )
+            )
+        return scored
+
+    def _spoilt(self, scored: Sequence[Scored]) -> set[int]:
+        """Segments in which words are said that must not be."""
+        if not self._ask.banned:
+            return set()
+        by_video: defaultdict[str, list[StoredSegment]] = defaultdict(list)
+        for one in scored:
+            by_video[one.segment.video_id].append(one.segment)
+        return {
+            segment.segment_id
+            for place in self._banned(by_video)
+            for segment in by_video[place.video_id]
+            if place.start_s < segment.end_s and segment.start_s < place.end_s
+        }
+
+    def _banned(self, video_ids: Collection[str]) -> list[exact.Place]:
+        keys = self._store.keys(video_ids)
+        return [
+            place
+            for phrase in self._ask.banned
+            for place in exact.find([phrase], [], self._store, most=None, videos=keys).places
+        ]
+
+    def _said(self) -> list[Draft]:
+        """Moments in which the exact words are said, each as long as they are."""
+        most = ENOUGH_PLACES if self._texts else ENOUGH_PLACES // 10 + self._show.top_k
+        found = exact.find(
+            self._ask.phrases,
+            self._ask.regexes,
+            self._store,
+            most=most,
+            most_in_video=MOST_IN_VIDEO if self._show.by_video else exact.MAX_PLACES_IN_VIDEO,
+            videos=self._videos,
+        )
+        self._has_more = found.has_more
+        places = self._without_banned(found.places)
+        drafts = [self._quoted(place) for place in places]
+        return self._weighed(drafts) if self._texts else drafts
+
+    def _without_banned(self, places: Sequence[exact.Place]) -> list[exact.Place]:
+        if not self._ask.banned:
+            return list(places)
+        by_video: defaultdict[str, list[exact.Place]] = defaultdict(list)
+        for place in self._banned({place.video_id for place in places}):
+            by_video[place.video_id].append(place)
+        return [
+            place
+            for place in places
+            if not any(b.start_s < place.end_s and place.start_s < b.end_s for b in by_video[place.video_id])
+        ]
+
+    def _quoted(self, place: exact.Place) -> Draft:
+        segments = self._around(place)
+        first, last = place.marks[0].utterance, place.marks[-1].utterance
+        utterances = self._store.utterances_from(place.video_id, first, last - first + 1)
+        marks: list[list[tuple[int, int]]] = [[] for _ in utterances]
+        for mark in place.marks:
+            marks[mark.utterance - first].append((mark.start, mark.end))
+        return Draft(
+            segments=tuple(segments),
+            best=segments[0],
+            start_s=place.start_s,
+            end_s=place.end_s,
+            best_s=place.start_s,
+            why={"seen": 0.0, "heard": 0.0, "said": 1.0},
+            snippet=snippet.quoted(utterances, marks),
+            is_exact=True,
+        )
+
+    def _around(self, place: exact.Place) -> list[StoredSegment]:
+        """The segments that a place touches; where it lies in none, one for itself."""
+        segments = self._store.segments_within(place.video_id, place.start_s, place.end_s)
+        if segments:
+            return segments
+        video = self._store.named(place.video_id)
+        alone = StoredSegment(
+            segment_id=NO_SEGMENT,
+            video_id=place.video_id,
+            paths=video.paths if video else (),
+            start_s=place.start_s,
+            end_s=place.end_s,
+            n_seen=0,
+            n_frames=0,
+            n_said=0,
+        )
+        return [alone]
+
+    def _weighed(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Drafts of exact words with what the texts find there too, in the segment of each that fits best."""
+        ids = sorted(
+            {
+                segment.segment_id
+                for draft in drafts
+                for segment in draft.segments
+                if segment.segment_id != NO_SEGMENT
+            }
+        )
+        wanted = any(not text.is_against for text in self._texts)
+        scored = {one.segment.segment_id: one for one in self._scored(ids)}
+        weighed = []
+        for draft in drafts:
+            around = [scored[s.segment_id] for s in draft.segments if s.segment_id in scored]
+            best = max(around, key=lambda one: one.score, default=None)
+            if best is None:
+                weighed.append(draft)
+                continue
+            share = EXACT_SHARE if wanted else 0.0
+            why = {name: share * part for name, part in best.why.items()}
+            why["said"] += (1 - share) * best.kept
+            weighed.append(replace(draft, why=why, best=best.segment, scored=best))
+        return weighed
+
+    def _chosen(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """The drafts that are shown, best first or by video."""
+        top_k = self._show.top_k
+        if self._show.by_video:
+            some = drafts[: top_k * MOST_IN_VIDEO * MOST_IN_VIDEO]
+            own = some if self._show.copies else moments.without_copies(some, self._store, len(some))
+            return moments.by_video(own, top_k, MOST_IN_VIDEO)
+        return (
+            list(drafts[:top_k]) if self._show.copies else moments.without_copies(drafts, self._store, top_k)
+        )
+
+    def _moment(self, draft: Draft) -> Moment:
+        if draft.scored is not None and self._encoder is not None:
+            if not draft.is_exact:
+                draft = self._refined(draft, draft.scored)
+            if self._show.explain:
+                ids = [draft.best.segment_id]
+                candidates = self._names.told(ids, gather(self._store, ids, self._store.utterances(ids)))
+                (terms,) = explain(self._texts, candidates, self._encoder.score)
+                draft = replace(draft, terms=terms)
+        return moments.moment(draft, self._store, self._look, self._ask.where.below)
+
+    def _refined(self, draft: Draft, best: Scored) -> Draft:
+        assert self._encoder is not None  # noqa: S101
+        wanted = self._names.words | {
+            word for text in self._texts if not text.is_against for word in text.query.words
+        }
+        draft = replace(draft, snippet=snippet.around(best.utterances, best.best_utterance, wanted))
+        return bounds.refined(draft, self._texts, self._store, self._encoder.score)
+
+
+def _best_utterances(texts: Sequence[Text], said: Stack, n_spoken: Sequence[int]) -> list[int]:
+    """The place of the utterance in each segment that fits best, -1 for none; the first if none is asked for.
+
+    The last row may stand for all utterances together; a time and a snippet come from one of them.
+    """
+    asked = [text.query.rows["said"] for text in texts if "said" in text.query.rows and not text.is_against]
+    if not asked or not len(said.rows):
+        return [0 if n else -1 for n in n_spoken]
+    cosines = said.rows @ asked[-1]
+    firsts = np.searchsorted(said.owners, np.arange(len(n_spoken)))
+    lasts = np.searchsorted(said.owners, np.arange(len(n_spoken)), side="right")
+    alone = [cosines[f:last][:n] for f, last, n in zip(firsts, lasts, n_spoken, strict=True)]
+    return [int(values.argmax()) if len(values) else -1 for values in alone]

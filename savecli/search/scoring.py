@@ -1,0 +1,194 @@
+"""Segments and texts -> scores with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from savecli.datatypes import Ask, MediaSpec, Part, Terms, Utterance
+from savecli.model.score import MODALITIES, TERMS, Background, Candidates, Query, Score, Stack
+from savecli.model.words import content
+from savecli.store import Kind, Store
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
+
+N_SAMPLE = 256
+"""Segments of the library that tell how much of a query's evidence is luck."""
+
+
+class QueryEncoder(Protocol):
+    """The half of an encoder that a search needs."""
+
+    score: Score
+    spec: MediaSpec
+
+    def queries(self, ask: Ask) -> list[Query]:
+        """One query for each text that is asked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Text:
+    """One text of a query, as the score reads it, and how it fares in this library."""
+
+    part: Part
+    query: Query
+    background: Background
+    is_against: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """How n segments answer.
+
+    Attributes:
+        why: (n, 3) what each modality adds to the score, which is their sum.
+        evidence: (n,) beyond the library's middle.
+        kept: (n,) 0..1, what is left of the score for what should not be there.
+        best: see `Evidence`.
+    """
+
+    why: Values
+    evidence: Values
+    kept: Values
+    best: Mapping[str, NDArray[np.int64]]
+
+    @property
+    def scores(self) -> Values:
+        """(n,), in 0..1."""
+        total: Values = self.why.sum(axis=1)
+        return total
+
+
+def read(ask: Ask, store: Store, encoder: QueryEncoder) -> list[Text]:
+    """The texts of a query; the background of each is measured on a sample of the whole library."""
+    sampled, n_segments = store.sample(N_SAMPLE)
+    library = gather(store, sampled, store.utterances(sampled), frames=False)
+    texts = []
+    for part, is_against in [(p, False) for p in ask.parts] + [(p, True) for p in ask.against]:
+        (query,) = encoder.queries(aimed(part))
+        evidence = encoder.score.evidence(query, library).total
+        background = encoder.score.background(query.aim, evidence, n_segments)
+        texts.append(Text(part=part, query=query, background=background, is_against=is_against))
+    return texts
+
+
+def aimed(part: Part) -> Ask:
+    """A query of one text alone."""
+    match part.aim:
+        case "sees":
+            return Ask(sees=part.text)
+        case "hears":
+            return Ask(hears=part.text)
+        case "says":
+            return Ask(says=part.text)
+        case _:
+            return Ask(text=part.text)
+
+
+def gather(
+    store: Store, ids: Sequence[int], spoken: Mapping[int, Sequence[Utterance]], *, frames: bool = True
+) -> Candidates:
+    """What the store has of these segments, stacked for the score; `spoken` as `Store.utterances` has it."""
+
+    def stack(kind: Kind) -> Stack:
+        rows = store.rows(kind, ids)
+        return Stack.of([rows[i] for i in ids])
+
+    return Candidates(
+        n=len(ids),
+        seen=stack("seen"),
+        frames=stack("frames") if frames else None,
+        heard=stack("heard"),
+        said=stack("said"),
+        fused=stack("fused"),
+        parts=stack("parts"),
+        spoken=[frozenset(word for u in spoken[i] for word in content(u.text)) for i in ids],
+    )
+
+
+def answer(texts: Sequence[Text], candidates: Candidates, rule: Score) -> Answer:
+    """How segments answer all texts together: what should be there, and what should not."""
+    joined = _join(
+        [(t.part.weight, _one(t, candidates, rule)) for t in texts if not t.is_against], candidates.n
+    )
+    kept = np.ones(candidates.n)
+    for text in texts:
+        if text.is_against:
+            kept *= (1 - _one(text, candidates, rule).scores) ** text.part.weight
+    return Answer(
+        why=joined.why * kept[:, None], evidence=joined.evidence * kept, kept=kept, best=joined.best
+    )
+
+
+def _one(text: Text, candidates: Candidates, rule: Score) -> Answer:
+    found = rule.evidence(text.query, candidates)
+    # Where nothing speaks for it at all, the score is nothing too: it must be the sum of its reasons.
+    return Answer(
+        why=rule.chance(text.query.aim, found.total, text.background)[:, None] * found.shares,
+        evidence=np.maximum(0, found.total - text.background.median),
+        kept=np.ones(candidates.n),
+        best=found.best,
+    )
+
+
+def _join(answers: Sequence[tuple[float, Answer]], n: int) -> Answer:
+    """Several texts must all be met: the geometric mean of their scores by weight, shared out by weight.
+
+    What aims at a modality tells where in the segment it is.
+    """
+    if not answers:
+        return Answer(why=np.zeros((n, len(MODALITIES))), evidence=np.zeros(n), kept=np.ones(n), best={})
+    if len(answers) == 1:
+        return answers[0][1]
+    weights = np.array([weight for weight, _ in answers]) / sum(weight for weight, _ in answers)
+    scores = np.stack([one.scores for _, one in answers])
+    together = np.exp(weights @ np.log(scores.clip(1e-300)))
+    shares = np.stack([one.why / one.why.sum(axis=1, keepdims=True).clip(1e-300) for _, one in answers])
+    best: dict[str, NDArray[np.int64]] = {}
+    for _, one in answers:
+        best |= one.best
+    return Answer(
+        why=together[:, None] * np.tensordot(weights, shares, axes=1),
+        evidence=np.sum([one.evidence for _, one in answers], axis=0),
+        kept=np.ones(n),
+        best=best,
+    )
+
+
+def explain(texts: Sequence[Text], candidates: Candidates, rule: Score) -> list[tuple[Terms, ...]]:
+    """For each segment, what each text found there; see `Terms`."""
+    by_text = [_terms(text, candidates, rule) for text in texts]
+    return [tuple(terms[i] for terms in by_text) for i in range(candidates.n)]
+
+
+def _terms(text: Text, candidates: Candidates, rule: Score) -> list[Terms]:
+    rows = {term: row[np.newaxis] for term, row in text.query.rows.items()}
+    cosines = {term: values[0] for term, values in rule.cosines(rows, candidates).items()}
+    found, own = rule.evidence(text.query, candidates), _one(text, candidates, rule)
+    background = text.background
+    return [
+        Terms(
+            text=text.part.text,
+            aim=text.part.aim,
+            weight=text.part.weight,
+            is_against=text.is_against,
+            cosines={t: float(cosines[t][i]) for t in TERMS if t in cosines and np.isfinite(cosines[t][i])},
+            words=sum(worth for word, worth in text.query.words.items() if word in candidates.spoken[i]),
+            evidence=_named(found.by_modality[i]),
+            usual=_named(found.usual[i]),
+            background=(background.median, background.spread, background.n_segments),
+            score=float(own.scores[i]),
+        )
+        for i in range(candidates.n)
+    ]
+
+
+def _named(values: Values) -> dict[str, float]:
+    return dict(zip(MODALITIES, values.tolist(), strict=True))
