@@ -19,7 +19,7 @@ _MOST_BYTES = 8 << 20
 _HINT = "search again, and then name a result by its number"
 _MOST_DIGITS = 9
 _CHARACTERS = frozenset("0123456789,- ")
-_KEPT = frozenset(field.name for field in fields(Moment)) - {"terms"}
+_KEPT = frozenset(field.name for field in fields(Moment)) - {"marks", "terms"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

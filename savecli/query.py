@@ -50,7 +50,7 @@ def parse(arguments: Sequence[str], given: Ask | None = None, *, now: datetime |
         now: local time, for tests.
 
     Raises:
-        QueryError: a filter, a weight or a phrase that makes no sense.
+        QueryError: a filter, a weight or a phrase that makes no sense, or a blank argument.
     """
     reading = _Reading(ask=given or Ask(), now=now)
     for argument in arguments:
@@ -67,6 +67,8 @@ class _Reading:
     free: list[str] = field(default_factory=list)
 
     def argument(self, text: str) -> None:
+        if not text:
+            raise empty_query()
         if len(text) > MAX_CHARACTERS:
             raise QueryError(f"the query has {len(text)} characters", hint=f"{MAX_CHARACTERS} is the most")
         head = _ARGUMENT.match(text)

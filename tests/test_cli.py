@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from savecli import __version__, cli, config
 from savecli.__main__ import main
-from savecli.datatypes import Ask, Results
+from savecli.datatypes import Ask, Part, Results, Where
 from savecli.errors import SaveError, StoreError
+from savecli.query import phrase
 from savecli.store import Store
 
 COMMANDS = [
@@ -203,6 +206,35 @@ class TestSearch:
                 ("--says", "sit", "a dog", "--hears", "barking", "--sees", "a beach"),
                 Ask(text="a dog", sees="a beach", hears="barking", says="sit"),
             ),
+            (("a", "dog", "on", "grass"), Ask(text="a dog on grass")),
+            (("a dog", "-cat"), Ask(text="a dog", against=(Part(text="cat"),))),
+            (("-kitten on a sofa", "a dog"), Ask(text="a dog", against=(Part(text="kitten on a sofa"),))),
+            (("-fish", "a dog", "-k", "3"), Ask(text="a dog", against=(Part(text="fish"),))),
+            (("-k3", "a dog", "-quiet", "-q"), Ask(text="a dog", against=(Part(text="quiet"),))),
+            (("a dog", "--not", "-cat"), Ask(text="a dog", against=(Part(text="-cat"),))),
+            (
+                ("--", "a dog", "-version", "--says"),
+                Ask(text="a dog --says", against=(Part(text="version"),)),
+            ),
+            (("--says", "-5 degrees"), Ask(says="-5 degrees")),
+            (("a dog", "-\u732b"), Ask(text="a dog", against=(Part(text="\u732b"),))),
+            (("2:dog", "cat"), Ask(text="cat", more=(Part(text="dog", weight=2.0),))),
+            (
+                ('"good boy"', "--regex", "s[iy]t", "--phrase", "ca*"),
+                Ask(phrases=(phrase("ca*"), phrase("good boy")), regexes=("s[iy]t",)),
+            ),
+            (
+                ("a dog", "--in", "/v", "--has", "speech", "--language", "DE", "--min-duration", "1:30"),
+                Ask(
+                    text="a dog",
+                    where=Where(
+                        below=(Path("/v"),),
+                        has=frozenset({"speech"}),
+                        languages=frozenset({"de"}),
+                        min_duration_s=90,
+                    ),
+                ),
+            ),
         ],
     )
     def test_each_text_goes_where_it_is_aimed(self, end, asked, arguments, ask):
@@ -210,6 +242,65 @@ class TestSearch:
         assert (code, err) == (1, "")
         assert out.startswith("nothing here matches ")
         assert asked == [ask]
+
+    def test_what_looks_like_an_option_and_is_none_is_refused(self, end, asked):
+        for arguments in (("a dog", "--nonsense"), ("a dog", "-x")):
+            code, _, err = end("search", *arguments)
+            assert (code, asked) == (2, [])
+            assert "No such option" in err
+
+    def test_each_query_by_itself(self, end, asked, tmp_path):
+        file = tmp_path / "queries.txt"
+        file.write_text("\ufeff# comment\na dog -cat\n\n  sees:(a beach)\n", "utf-8")
+        code, out, _ = end("search", "--each", "one", "two words", "--queries", file, "--says", "x")
+        assert code == 1
+        dog = Ask(text="a dog", says="x", against=(Part(text="cat"),))
+        beach = Ask(says="x", more=(Part(text="a beach", aim="sees"),))
+        assert asked == [dog, beach, Ask(text="one", says="x"), Ask(text="two words", says="x")]
+        assert [line for line in out.splitlines() if line.startswith("? ")] == [
+            "? a dog -cat",
+            "? sees:(a beach)",
+            "? one",
+            "? two words",
+        ]
+
+    @pytest.mark.parametrize("content", [None, b"", b"# nothing\n", b"\xff\xfe\n"])
+    def test_queries_that_cannot_be_read_or_are_none_are_refused(self, end, asked, tmp_path, content):
+        file = tmp_path / "queries.txt"
+        if content is not None:
+            file.write_bytes(content)
+        code, _, err = end("search", "--queries", file)
+        assert (code, asked) == (2, [])
+        assert "quer" in err
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("-cat",), "nothing is looked for"),
+            (("has:speech",), "only filters"),
+            (("a dog", "--since", "someday"), "'someday' is no date"),
+            (("a dog", "--since", "2024", "--until", "2023"), "no time is since 2024-01-01"),
+            (("a dog", "--min-duration", "long"), "'long' is no duration"),
+            (("a dog", "--min-duration", "2h", "--max-duration", "1h"), "no video is at least"),
+            (("a dog", "--has", "fun"), "cannot have 'fun'"),
+            (("a dog", "--language", "german!"), "no code of a language"),
+            (("0:dog",), "0 is no weight"),
+            (('"a*"',), "too many words"),
+            (("--phrase", "?!"), "no words"),
+            (("a" * 10_001,), "10001 characters"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused_with_a_hint(self, end, asked, arguments, message):
+        code, out, err = end("search", *arguments)
+        assert (code, out, asked) == (2, "", [])
+        first, hint, *_ = err.splitlines()
+        assert message in first
+        assert hint.startswith("  ")
+
+    def test_exact_words_need_no_model(self, end, asked, monkeypatch):
+        monkeypatch.setattr("savecli.pipeline.make_encoder", lambda config: pytest.fail("it was loaded"))
+        assert end("search", "--phrase", "good boy")[0] == 1
+        assert len(asked) == 1
 
     @pytest.mark.parametrize(
         "arguments", [("",), ("--hears", ""), ("a dog", "--says", ""), ("", "--sees", "a dog")]
@@ -222,4 +313,4 @@ class TestSearch:
     def test_no_text_at_all_is_a_usage_error(self, end, asked):
         code, _, err = end("search", "-k", "3")
         assert (code, asked) == (2, [])
-        assert "Give a QUERY, or one of --sees, --hears and --says" in err
+        assert "Give a QUERY, or one of --sees, --hears, --says, --phrase and --regex" in err

@@ -99,6 +99,8 @@ def test_a_moment_has_the_fields_of_the_contract(capsys):
         "video_id": "ab" * 16,
         "mounted": True,
         "drive": None,
+        "marks": [],
+        "copies": 0,
     }
     assert (second["rank"], second["mounted"], second["drive"]) == (2, False, "USB")
 

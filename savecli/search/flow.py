@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -24,6 +25,7 @@ EXACT_SHARE = 0.5
 """Of the score, for exact words that are said, where something else is asked too; all of it, where not."""
 ENOUGH_PLACES = 1000
 NO_SEGMENT = -1
+MOST_BELOW = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +113,13 @@ class _Search:
         own = self._encoder.score.threshold if self._encoder is not None else 0.0
         least = own if self._show.threshold is None else self._show.threshold
         passed = [draft for draft in drafts if draft.is_exact or draft.score >= least]
-        below = next((draft for draft in drafts if not draft.is_exact and draft.score < least), None)
+        below = (draft for draft in drafts if not draft.is_exact and draft.score < least)
+        chosen = self._chosen(passed)
+        apart = (moments.beside(self._refined(draft), chosen) for draft in islice(below, MOST_BELOW))
+        nearest = next((draft for draft in apart if draft is not None), None)
         return Results(
-            moments=tuple(self._moment(draft) for draft in self._chosen(passed)),
-            nearest=self._moment(below) if below else None,
+            moments=tuple(self._moment(draft) for draft in chosen),
+            nearest=self._moment(nearest) if nearest else None,
             exact=self._is_exact,
             lacked_graph=self._lacked_graph,
             has_more=self._has_more,
@@ -279,33 +284,33 @@ class _Search:
 
     def _chosen(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The drafts that are shown, best first or by video."""
-        top_k = self._show.top_k
-        if self._show.by_video:
-            some = drafts[: top_k * MOST_IN_VIDEO * MOST_IN_VIDEO]
-            own = some if self._show.copies else moments.without_copies(some, self._store, len(some))
-            return moments.by_video(own, top_k, MOST_IN_VIDEO)
-        return (
-            list(drafts[:top_k]) if self._show.copies else moments.without_copies(drafts, self._store, top_k)
+        return moments.chosen(
+            drafts,
+            self._refined,
+            store=self._store,
+            top_k=self._show.top_k,
+            per_video=MOST_IN_VIDEO if self._show.by_video else None,
+            copies=self._show.copies,
         )
 
     def _moment(self, draft: Draft) -> Moment:
-        if draft.scored is not None and self._encoder is not None:
-            if not draft.is_exact:
-                draft = self._refined(draft, draft.scored)
-            if self._show.explain:
-                ids = [draft.best.segment_id]
-                candidates = self._names.told(ids, gather(self._store, ids, self._store.utterances(ids)))
-                (terms,) = explain(self._texts, candidates, self._encoder.score)
-                draft = replace(draft, terms=terms)
+        if self._show.explain and draft.scored is not None and self._encoder is not None:
+            ids = [draft.best.segment_id]
+            candidates = self._names.told(ids, gather(self._store, ids, self._store.utterances(ids)))
+            (terms,) = explain(self._texts, candidates, self._encoder.score)
+            draft = replace(draft, terms=terms)
         return moments.moment(draft, self._store, self._look, self._ask.where.below)
 
-    def _refined(self, draft: Draft, best: Scored) -> Draft:
-        assert self._encoder is not None  # noqa: S101
+    def _refined(self, draft: Draft) -> Draft:
+        """A draft with its ends, and what is said there; exact words have both."""
+        if draft.is_exact or draft.scored is None or self._encoder is None:
+            return draft
         wanted = self._names.words | {
             word for text in self._texts if not text.is_against for word in text.query.words
         }
-        draft = replace(draft, snippet=snippet.around(best.utterances, best.best_utterance, wanted))
-        return bounds.refined(draft, self._texts, self._store, self._encoder.score)
+        best = draft.scored
+        said = snippet.around(best.utterances, best.best_utterance, wanted)
+        return bounds.refined(replace(draft, snippet=said), self._texts, self._store, self._encoder.score)
 
 
 def _best_utterances(texts: Sequence[Text], said: Stack, n_spoken: Sequence[int]) -> list[int]:

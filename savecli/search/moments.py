@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 JOIN_SHARE = 0.6  # a neighbour belongs to a moment if its evidence is at least this share of the best's
+MOST_LOOKED_AT = 25
+"""Drafts for each that is shown: copies of copies have an end."""
 SAME_SEEN = 0.98
 """From this cosine of what is seen on, two segments show the same (benchmarks/RESULTS.md)."""
 SAME_SAID = 0.7
@@ -151,22 +154,62 @@ def best_s(
     return segment.start_s
 
 
-def without_copies(drafts: Sequence[Draft], store: Store, most: int) -> list[Draft]:
-    """Up to `most` drafts, best first, without those that repeat a better one of another video.
+def chosen(
+    drafts: Iterable[Draft],
+    refine: Callable[[Draft], Draft],
+    *,
+    store: Store,
+    top_k: int,
+    per_video: int | None,
+    copies: bool,
+) -> list[Draft]:
+    """The drafts that are shown.
 
-    A draft that stays counts those that went for it.
+    Args:
+        drafts: best first.
+        refine: gives a draft its ends. What lies in a better one then, is a part of it.
+        store: open, in a snapshot.
+        top_k: how many, or where `per_video` is given, of how many videos.
+        per_video: how many of one video, each video's together.
+        copies: also shows those that repeat a better one of another video; else that one counts them.
     """
     kept: list[Draft] = []
+    groups: dict[str, int] = {}
     looks = _Looks(store)
-    for draft in drafts:
-        same = next((i for i, one in enumerate(kept) if looks.same(one, draft)), None)
+    for rough in islice(drafts, MOST_LOOKED_AT * top_k):
+        same = None if copies else next((i for i, one in enumerate(kept) if looks.same(one, rough)), None)
         if same is not None:
             kept[same] = replace(kept[same], copies=kept[same].copies + 1)
-        elif len(kept) < most:
-            kept.append(draft)
-        else:
+            continue
+        video_id = rough.best.video_id
+        if per_video is None and len(kept) == top_k:
             break
-    return kept
+        if per_video and (
+            groups.get(video_id, 0) == per_video or (len(groups) == top_k and video_id not in groups)
+        ):
+            continue
+        draft = beside(refine(rough), kept)
+        if draft is None:
+            continue
+        kept.append(draft)
+        groups[video_id] = groups.get(video_id, 0) + 1
+    if per_video is None:
+        return kept
+    return [draft for video_id in groups for draft in kept if draft.best.video_id == video_id]
+
+
+def beside(draft: Draft, others: Iterable[Draft]) -> Draft | None:
+    """The draft as far as others of its video leave room; None where its best lies in one of them."""
+    for other in others:
+        if other.best.video_id != draft.best.video_id:
+            continue
+        if other.start_s <= draft.best_s < other.end_s:
+            return None
+        if other.end_s <= draft.best_s:
+            draft = replace(draft, start_s=max(draft.start_s, other.end_s))
+        else:
+            draft = replace(draft, end_s=min(draft.end_s, other.start_s))
+    return draft
 
 
 class _Looks:
@@ -194,20 +237,6 @@ class _Looks:
             words = frozenset(word for u in spoken for word in fold.words(u.text))
             self._known[key] = (self._store.rows("seen", [key])[key], words)
         return self._known[key]
-
-
-def by_video(drafts: Iterable[Draft], most: int, most_in_video: int) -> list[Draft]:
-    """The best drafts of the best `most` videos, each video's together, best first."""
-    groups: dict[str, list[Draft]] = {}
-    for draft in drafts:
-        group = (
-            groups.setdefault(draft.best.video_id, [])
-            if len(groups) < most
-            else groups.get(draft.best.video_id)
-        )
-        if group is not None and len(group) < most_in_video:
-            group.append(draft)
-    return [draft for group in groups.values() for draft in group]
 
 
 def moment(draft: Draft, store: Store, look: Callable[[], Volumes], below: Sequence[Path]) -> Moment:
