@@ -87,10 +87,11 @@ def find(
     patterns = [_Pattern(text, time.monotonic() + REGEX_LIMIT_S) for text in regexes]
     runs = [run for phrase in phrases for run in phrase.runs]
     limit = -1 if most is None else MAX_VIDEOS + 1
-    spoken = store.saying(runs, limit, among=videos) if phrases else None
-    has_more = spoken is not None and len(spoken) == limit
+    spoken = store.saying(runs, limit, among=videos) if phrases else _every(store, videos)
     places: list[Place] = []
-    for video_id, text in spoken if spoken is not None else _every(store, videos):
+    for number, (video_id, text) in enumerate(spoken, 1):
+        if phrases and number == limit:
+            return Found(places, has_more=True)
         video = _Video(video_id, store, text=text)
         met = [video.saying(phrase) for phrase in phrases]
         if patterns and all(met):
@@ -99,7 +100,7 @@ def find(
         places += islice(_together(met), most_in_video)
         if most is not None and len(places) >= most:
             return Found(places, has_more=True)
-    return Found(places, has_more)
+    return Found(places, has_more=False)
 
 
 def _every(store: Store, videos: Collection[int] | None) -> Iterator[Spoken]:

@@ -24,7 +24,6 @@ MOST_IN_VIDEO = 5
 EXACT_SHARE = 0.5
 """Of the score, for exact words that are said, where something else is asked too; all of it, where not."""
 ENOUGH_PLACES = 1000
-NO_SEGMENT = -1
 MOST_BELOW = 10
 
 
@@ -246,7 +245,7 @@ class _Search:
             return segments
         video = self._store.named(place.video_id)
         alone = StoredSegment(
-            segment_id=NO_SEGMENT,
+            segment_id=moments.NO_SEGMENT,
             video_id=place.video_id,
             paths=video.paths if video else (),
             start_s=place.start_s,
@@ -264,7 +263,7 @@ class _Search:
                 segment.segment_id
                 for draft in drafts
                 for segment in draft.segments
-                if segment.segment_id != NO_SEGMENT
+                if segment.segment_id != moments.NO_SEGMENT
             }
         )
         wanted = any(not text.is_against for text in self._texts)

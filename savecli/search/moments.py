@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 JOIN_SHARE = 0.6  # a neighbour belongs to a moment if its evidence is at least this share of the best's
 MOST_LOOKED_AT = 25
 """Drafts for each that is shown: copies of copies have an end."""
+NO_SEGMENT = -1
+"""The number of what is said outside of all segments."""
 SAME_SEEN = 0.98
 """From this cosine of what is seen on, two segments show the same (benchmarks/RESULTS.md)."""
 SAME_SAID = 0.7
@@ -221,7 +223,10 @@ class _Looks:
 
     def same(self, one: Draft, other: Draft) -> bool:
         """Whether two drafts of different videos are copies of one another."""
-        if one.best.video_id == other.best.video_id:
+        if one.best.video_id == other.best.video_id or NO_SEGMENT in (
+            one.best.segment_id,
+            other.best.segment_id,
+        ):
             return False
         (seen, said), (seen2, said2) = self._of(one.best), self._of(other.best)
         if len(seen) != len(seen2) or not (len(seen) or said):

@@ -123,10 +123,9 @@ class Reader:
 
     def saying(
         self, runs: Sequence[Run], limit: int, *, among: Collection[int] | None = None
-    ) -> list[Spoken]:
-        """Videos in which all of `runs` are said, in order of indexing; see `words.saying`."""
-        with self._catalog.reading():
-            return words.saying(self._catalog, runs, limit, among=among)
+    ) -> Iterator[Spoken]:
+        """Videos in which all of `runs` are said, one by one; see `words.saying`. Only inside `snapshot`."""
+        return words.saying(self._catalog, runs, limit, among=among)
 
     def speaking(self, *, among: Collection[int] | None = None) -> list[str]:
         """Ids of the videos in which anything is said."""

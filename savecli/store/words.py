@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from savecli import fold
@@ -97,13 +97,13 @@ def scrub(catalog: Catalog) -> None:
 
 def saying(
     catalog: Catalog, runs: Sequence[Run], limit: int, *, among: Collection[int] | None = None
-) -> list[Spoken]:
+) -> Iterator[Spoken]:
     """Videos in which each of `runs` is said somewhere, or where a run has a prefix within, its pieces.
 
     Args:
         catalog: open for reading.
         runs: of folded words.
-        limit: how many videos, in order of indexing.
+        limit: how many videos, in order of indexing; -1 for all.
         among: keys of the only videos to look at.
     """
     require_fts5(catalog)
@@ -116,7 +116,8 @@ def saying(
     if among is not None:
         sql += " AND +spoken.rowid IN (SELECT value FROM json_each(?))"
         values.append(json.dumps(list(among)))
-    return [Spoken(*row) for row in catalog.rows(f"{sql} LIMIT ?", *values, limit)]
+    for row in catalog.each(f"{sql} LIMIT ?", *values, limit):
+        yield Spoken(*row)
 
 
 def _expression(runs: Sequence[Run]) -> str:
