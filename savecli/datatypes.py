@@ -400,6 +400,7 @@ class Terms:
         is_against: whether it should not be there.
         cosines: of what is seen, heard, said, and of the fused row, as far as there is any.
         words: 0..1, the share of the text's words that are said there, by their worth.
+        letters: 0..1, the share of names in the text that are said there, or nearly; see `search.names`.
         evidence: of each modality, beyond `usual`, what other queries find there on average.
         background: middle and spread of the text's evidence over the library, and its number of segments.
         score: of this text alone.
@@ -411,6 +412,7 @@ class Terms:
     is_against: bool
     cosines: Mapping[str, float]
     words: float
+    letters: float
     evidence: Mapping[str, float]
     usual: Mapping[str, float]
     background: tuple[float, float, int]

@@ -56,6 +56,7 @@ def _terms_record(terms: records.Terms) -> dict[str, Any]:
         "score": round(terms.score, 4),
         "cosines": _rounded(terms.cosines),
         "words": round(terms.words, 4),
+        "letters": round(terms.letters, 4),
         "evidence": _rounded(terms.evidence),
         "usual": _rounded(terms.usual),
         "background": {"middle": round(median, 4), "spread": round(spread, 4), "n_segments": n_segments},
@@ -217,8 +218,9 @@ def _explained(terms: records.Terms) -> str:
         if terms.evidence.get(name) or terms.usual.get(name)
     )
     cosines = "  ".join(f"{name} {value:.2f}" for name, value in terms.cosines.items())
+    letters = f", letters {terms.letters:.2f}" if terms.letters else ""
     return (
         f"{'not ' if terms.is_against else ''}{part} {terms.score:.2f}: cosine {cosines};"
-        f" words {terms.words:.2f}; evidence {evidence}; background {middle:.2f}"
-        f" and {spread:.2f} above it, of {n_segments} segments"
+        f" words {terms.words:.2f}{letters}; evidence {evidence};"
+        f" background {middle:.2f} and {spread:.2f} above it, of {n_segments} segments"
     )

@@ -147,7 +147,7 @@ class _Search:
         assert self._encoder is not None  # noqa: S101
         times, spoken = self._store.frame_times(ids), self._store.utterances(ids)
         candidates = self._names.told(ids, gather(self._store, ids, spoken))
-        found = answer(self._texts, candidates, self._encoder.score)
+        found = answer(self._texts, candidates, self._encoder.score, self._names.near(ids))
         said = _best_utterances(self._texts, candidates.said, [len(spoken[i]) for i in ids])
         scored = []
         for i, segment in enumerate(self._store.segments(ids)):
@@ -296,7 +296,8 @@ class _Search:
         if self._show.explain and draft.scored is not None and self._encoder is not None:
             ids = [draft.best.segment_id]
             candidates = self._names.told(ids, gather(self._store, ids, self._store.utterances(ids)))
-            (terms,) = explain(self._texts, candidates, self._encoder.score)
+            near = self._names.near(ids)
+            (terms,) = explain(self._texts, candidates, self._encoder.score, near)
             draft = replace(draft, terms=terms)
         return moments.moment(draft, self._store, self._look, self._ask.where.below)
 

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Values = NDArray[np.float64]
+    Near = Sequence[Mapping[str, float]]
 
+LETTERS, LETTERS_EVIDENCE = 0.5, 2.0
+"""How likely a segment is right by a name's letters alone, where that name is all that is asked; and the
+evidence for it. Chosen, not learned: no other query is touched (benchmarks/RESULTS.md has what it does)."""
 N_SAMPLE = 256
 """Segments of the library that tell how much of a query's evidence is luck."""
 
@@ -113,29 +117,43 @@ def gather(
     )
 
 
-def answer(texts: Sequence[Text], candidates: Candidates, rule: Score) -> Answer:
+def answer(texts: Sequence[Text], candidates: Candidates, rule: Score, near: Near) -> Answer:
     """How segments answer all texts together: what should be there, and what should not."""
     joined = _join(
-        [(t.part.weight, _one(t, candidates, rule)) for t in texts if not t.is_against], candidates.n
+        [(t.part.weight, _one(t, candidates, rule, near)) for t in texts if not t.is_against], candidates.n
     )
     kept = np.ones(candidates.n)
     for text in texts:
         if text.is_against:
-            kept *= (1 - _one(text, candidates, rule).scores) ** text.part.weight
+            kept *= (1 - _one(text, candidates, rule, near).scores) ** text.part.weight
     return Answer(
         why=joined.why * kept[:, None], evidence=joined.evidence * kept, kept=kept, best=joined.best
     )
 
 
-def _one(text: Text, candidates: Candidates, rule: Score) -> Answer:
+def _one(text: Text, candidates: Candidates, rule: Score, near: Near) -> Answer:
     found = rule.evidence(text.query, candidates)
     # Where nothing speaks for it at all, the score is nothing too: it must be the sum of its reasons.
+    why = rule.chance(text.query.aim, found.total, text.background)[:, None] * found.shares
+    letters = _letters(text, near)
+    # Meaning and letters are two reasons: the chance that one of them at least is right.
+    why[:, MODALITIES.index("said")] += LETTERS * letters * (1 - why.sum(axis=1))
     return Answer(
-        why=rule.chance(text.query.aim, found.total, text.background)[:, None] * found.shares,
-        evidence=np.maximum(0, found.total - text.background.median),
+        why=why,
+        evidence=np.maximum(0, found.total - text.background.median) + LETTERS_EVIDENCE * letters,
         kept=np.ones(candidates.n),
         best=found.best,
     )
+
+
+def _letters(text: Text, near: Near) -> Values:
+    """(n,) how much of a text is names that are said there, by their letters; 0 for a text without names."""
+    stems = {stem for name in text.query.names for stem in content(name)}
+    shares = [
+        sum(text.query.words.get(stem, 0.0) * near_by for stem, near_by in one.items() if stem in stems)
+        for one in near
+    ]
+    return np.array(shares, dtype=np.float64)
 
 
 def _join(answers: Sequence[tuple[float, Answer]], n: int) -> Answer:
@@ -162,17 +180,19 @@ def _join(answers: Sequence[tuple[float, Answer]], n: int) -> Answer:
     )
 
 
-def explain(texts: Sequence[Text], candidates: Candidates, rule: Score) -> list[tuple[Terms, ...]]:
+def explain(
+    texts: Sequence[Text], candidates: Candidates, rule: Score, near: Near
+) -> list[tuple[Terms, ...]]:
     """For each segment, what each text found there; see `Terms`."""
-    by_text = [_terms(text, candidates, rule) for text in texts]
+    by_text = [_terms(text, candidates, rule, near) for text in texts]
     return [tuple(terms[i] for terms in by_text) for i in range(candidates.n)]
 
 
-def _terms(text: Text, candidates: Candidates, rule: Score) -> list[Terms]:
+def _terms(text: Text, candidates: Candidates, rule: Score, near: Near) -> list[Terms]:
     rows = {term: row[np.newaxis] for term, row in text.query.rows.items()}
     cosines = {term: values[0] for term, values in rule.cosines(rows, candidates).items()}
-    found, own = rule.evidence(text.query, candidates), _one(text, candidates, rule)
-    background = text.background
+    found, own = rule.evidence(text.query, candidates), _one(text, candidates, rule, near)
+    background, letters = text.background, _letters(text, near)
     return [
         Terms(
             text=text.part.text,
@@ -181,6 +201,7 @@ def _terms(text: Text, candidates: Candidates, rule: Score) -> list[Terms]:
             is_against=text.is_against,
             cosines={t: float(cosines[t][i]) for t in TERMS if t in cosines and np.isfinite(cosines[t][i])},
             words=sum(worth for word, worth in text.query.words.items() if word in candidates.spoken[i]),
+            letters=float(letters[i]),
             evidence=_named(found.by_modality[i]),
             usual=_named(found.usual[i]),
             background=(background.median, background.spread, background.n_segments),
