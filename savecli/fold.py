@@ -65,7 +65,9 @@ def letter(character: str) -> str:
         return character
     apart = _pattern("marks").sub("", unicodedata.normalize("NFD", character))
     whole = unicodedata.normalize("NFC", apart)
-    return _simplified(whole) if len(whole) == 1 else character
+    if len(whole) != 1:
+        return character
+    return _simplified(whole) if _pattern("han").match(whole) else whole
 
 
 @functools.cache

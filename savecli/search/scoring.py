@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LETTERS, LETTERS_EVIDENCE = 0.5, 2.0
 """How likely a segment is right by a name's letters alone, where that name is all that is asked; and the
 evidence for it. Chosen, not learned: no other query is touched (benchmarks/RESULTS.md has what it does)."""
+TINY = 1e-300
 N_SAMPLE = 256
 """Segments of the library that tell how much of a query's evidence is luck."""
 
@@ -119,16 +120,28 @@ def gather(
 
 def answer(texts: Sequence[Text], candidates: Candidates, rule: Score, near: Near) -> Answer:
     """How segments answer all texts together: what should be there, and what should not."""
-    joined = _join(
-        [(t.part.weight, _one(t, candidates, rule, near)) for t in texts if not t.is_against], candidates.n
-    )
+    wanted = [(t.part.weight, _one(t, candidates, rule, near)) for t in texts if not t.is_against]
+    joined = _join(wanted, candidates.n)
     kept = np.ones(candidates.n)
     for text in texts:
         if text.is_against:
-            kept *= (1 - _one(text, candidates, rule, near).scores) ** text.part.weight
+            unwanted = _one(text, candidates, rule, near).scores
+            kept *= _kept(joined.scores if wanted else None, unwanted, text.part.weight)
     return Answer(
         why=joined.why * kept[:, None], evidence=joined.evidence * kept, kept=kept, best=joined.best
     )
+
+
+def _kept(wanted: Values | None, unwanted: Values, weight: float) -> Values:
+    """(n,) how likely a segment is what is wanted and not what is unwanted, if it is one of both.
+
+    By the odds of either: with -cat, what looks like a dog and a little like a cat stays, and a cat goes that
+    looks a little like a dog. Where no text is wanted, it is the chance that it is not what is unwanted.
+    """
+    against = weight * unwanted / (1 - unwanted).clip(TINY)
+    odds = 1.0 if wanted is None else wanted / (1 - wanted).clip(TINY)
+    share: Values = odds / (odds + against).clip(TINY)
+    return share
 
 
 def _one(text: Text, candidates: Candidates, rule: Score, near: Near) -> Answer:
@@ -167,8 +180,8 @@ def _join(answers: Sequence[tuple[float, Answer]], n: int) -> Answer:
         return answers[0][1]
     weights = np.array([weight for weight, _ in answers]) / sum(weight for weight, _ in answers)
     scores = np.stack([one.scores for _, one in answers])
-    together = np.exp(weights @ np.log(scores.clip(1e-300)))
-    shares = np.stack([one.why / one.why.sum(axis=1, keepdims=True).clip(1e-300) for _, one in answers])
+    together = np.exp(weights @ np.log(scores.clip(TINY)))
+    shares = np.stack([one.why / one.why.sum(axis=1, keepdims=True).clip(TINY) for _, one in answers])
     best: dict[str, NDArray[np.int64]] = {}
     for _, one in answers:
         best |= one.best

@@ -20,6 +20,7 @@ from savecli.errors import StoreError
 if TYPE_CHECKING:
     from savecli.store.catalog import Catalog
 
+_HAS_FTS5 = "SELECT 1 FROM pragma_module_list WHERE name = 'fts5'"
 _NOTHING = '"\N{REPLACEMENT CHARACTER}"'  # no letter, so no transcript has it
 
 
@@ -185,24 +186,13 @@ def near(catalog: Catalog, word: str, edits: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-def beginning(catalog: Catalog, prefix: str, limit: int) -> list[str]:
-    """Words that begin like this, in order of the alphabet."""
-    rows = catalog.rows(
-        "SELECT word FROM vocabulary WHERE word >= ?1 AND substr(word, 1, length(?1)) = ?1"
-        " AND word < ?1 || char(1114111) ORDER BY word LIMIT ?2",
-        prefix,
-        limit,
-    )
-    return [row[0] for row in rows]
-
-
 def require_fts5(catalog: Catalog) -> None:
     """Looks whether this Python's SQLite can index words.
 
     Raises:
         StoreError: it cannot.
     """
-    if not catalog.rows("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'"):
+    if not catalog.rows(_HAS_FTS5):
         raise StoreError(
             "the SQLite of this Python has no full-text search (FTS5)",
             hint="use a Python from python.org, conda or your distribution; they have it",
