@@ -1,13 +1,14 @@
 """Do two spans really show the same? A few pictures of each, side by side.
 
 Small grey pictures are correlated, so brightness, contrast and colour do not count, and neither does what an
-encoder loses. Black bars are taken off; a picture may be a crop of the other, or its mirror image.
+encoder loses. A picture may lie between black bars, be a crop of the other, or its mirror image.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -78,31 +79,32 @@ class Eye:
             picture = next((frame.image for frame in shown), None)
         except MediaError:
             return None
-        return None if picture is None else _without_bars(picture.mean(axis=2, dtype=np.float32))
+        return None if picture is None else picture.mean(axis=2, dtype=np.float32)
 
 
 def correlation(ours: Grey, theirs: Grey) -> float | None:
-    """-1..1, of two grey pictures (H, W) in 0..255, or of crops of them; None where one of them is flat."""
+    """-1..1, of two grey pictures (H, W) in 0..255, as they are most alike; None where one of them is flat."""
     found = []
-    for crop, other_crop in _CROPS:
-        a, b = _grid(ours, crop), _grid(theirs, other_crop)
-        if a.std() < _FLAT or b.std() < _FLAT:
-            continue
-        a, b = (a - a.mean()) / a.std(), (b - b.mean()) / b.std()
-        found += [float((a * b).mean()), float((a * b[:, ::-1]).mean())]
+    for one, other in product(_with_and_without_bars(ours), _with_and_without_bars(theirs)):
+        for crop, other_crop in _CROPS:
+            a, b = _grid(one, crop), _grid(other, other_crop)
+            if a.std() < _FLAT or b.std() < _FLAT:
+                continue
+            a, b = (a - a.mean()) / a.std(), (b - b.mean()) / b.std()
+            found += [float((a * b).mean()), float((a * b[:, ::-1]).mean())]
     return max(found) if found else None
 
 
-def _without_bars(picture: Grey) -> Grey:
-    """The picture without black bars at its sides, unless little would be left."""
+def _with_and_without_bars(picture: Grey) -> list[Grey]:
+    """The picture, and where it has black bars at its sides, what is between them."""
     height, width = picture.shape
-    rows = np.nonzero(picture.mean(axis=1) > _BLACK)[0]
-    columns = np.nonzero(picture.mean(axis=0) > _BLACK)[0]
+    rows = np.nonzero(picture.max(axis=1) > _BLACK)[0]
+    columns = np.nonzero(picture.max(axis=0) > _BLACK)[0]
     if not len(rows) or not len(columns):
-        return picture
+        return [picture]
     inside = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     large = inside.shape[0] >= _LEAST_SIDE * height and inside.shape[1] >= _LEAST_SIDE * width
-    return inside if large else picture
+    return [picture, inside] if large and inside.size < picture.size else [picture]
 
 
 def _grid(picture: Grey, crop: float) -> Grey:

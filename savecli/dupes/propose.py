@@ -22,7 +22,7 @@ Numbers = NDArray[np.int64]
 
 N_SAMPLE = 8192
 K_NEAREST = 6
-LEAST = 0.4
+LEAST = 0.35
 _SHRINK = 30.0
 """Segments that the belief in a library without any common trait counts for."""
 _FLOOR = 1e-4
