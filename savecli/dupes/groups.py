@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from savecli.dupes.records import Member, Twins
 from savecli.store import StoredVideo
+from savecli.twins import Member, Twins
 
 _SAME_SHARE = 0.5
 _WHOLE = 0.8

@@ -83,7 +83,7 @@ class Eye:
 
 
 def correlation(ours: Grey, theirs: Grey) -> float | None:
-    """-1..1, of two grey pictures (H, W) in 0..255, as they are most alike; None where one of them is flat."""
+    """-1..1, of two grey pictures (H, W) in 0..255 as they are most alike; None where one of them is flat."""
     found = []
     for one, other in product(_with_and_without_bars(ours), _with_and_without_bars(theirs)):
         for crop, other_crop in _CROPS:

@@ -19,11 +19,11 @@ from savecli.dupes.align import Overlap, Track, overlaps
 from savecli.dupes.groups import Pair, grouped
 from savecli.dupes.look import LEAST, N_CALM, Eye
 from savecli.dupes.propose import Library, Space, propose
-from savecli.dupes.records import Copies, Dupes, Options, Stage
 from savecli.media.scan import whole
 from savecli.media.worker import Decoder
 from savecli.model.words import content
 from savecli.store import Store, StoredVideo
+from savecli.twins import Copies, Dupes, Options, Stage
 
 LEAST_UNSEEN = 0.6
 """The mean cosine of aligned frames that tells without a look at the pictures."""
