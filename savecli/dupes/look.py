@@ -75,11 +75,10 @@ class Eye:
 
     def _decoded(self, path: Path, time_s: float) -> Grey | None:
         try:
-            shown = self._decoder.stills(path, (max(0.0, time_s),), width_px=_PX, height_px=_PX)
-            picture = next((frame.image for frame in shown), None)
+            shown = list(self._decoder.stills(path, (max(0.0, time_s),), width_px=_PX, height_px=_PX))
         except MediaError:
             return None
-        return None if picture is None else picture.mean(axis=2, dtype=np.float32)
+        return shown[0].image.mean(axis=2, dtype=np.float32) if shown else None
 
 
 def correlation(ours: Grey, theirs: Grey) -> float | None:
