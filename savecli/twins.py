@@ -26,7 +26,7 @@ class Options:
 class Stage:
     """How far the work is: `done` of `total` of a stage."""
 
-    name: Literal["compare", "align", "look"]
+    name: Literal["compare", "sift", "align", "look"]
     done: int
     total: int
 

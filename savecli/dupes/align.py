@@ -22,6 +22,7 @@ _LEAST_FRAME = 0.2
 _BIN_S = 1.0
 _FINE_S = (-0.5, -0.25, 0.0, 0.25, 0.5)
 _N_SHIFTS = 4
+_WORTHY = 0.2
 _GAP_S = 3.5
 _NEAR_S = 1.0
 _AROUND_S = (6.0, 18.0)
@@ -57,6 +58,23 @@ class Overlap:
     shift_s: float
     likeness: float
     calm_s: tuple[float, ...]
+
+
+def likeness(first: Rows, first_s: Times, second: Rows, second_s: Times) -> float:
+    """The mean cosine of the frames of two segments along the best shift, for a quick look.
+
+    Args:
+        first: (F, D) of unit norm.
+        first_s: (F,) their times.
+        second: of the other segment.
+        second_s: their times.
+    """
+    cosines = first @ second.T
+    bins = np.round((first_s[:, None] - second_s[None]) / _BIN_S).astype(np.int64)
+    place = (bins - bins.min()).ravel()
+    counts = np.bincount(place)
+    means = np.bincount(place, cosines.ravel()) / counts.clip(1)
+    return float(means[counts >= min(cosines.shape) / 2].max(initial=-1.0))
 
 
 def overlaps(
@@ -112,9 +130,11 @@ def _shifts(first: Track, second: Track, hints: Sequence[tuple[float, float]]) -
         for chosen in np.argsort(-sums)[:_N_SHIFTS]:
             near = np.abs(votes - bins[chosen] * _BIN_S) <= _BIN_S
             tried.add(float(np.average(votes[near], weights=weight[near])))
+    rough = sorted(((_agreement(first, second, shift_s), shift_s) for shift_s in tried), reverse=True)
     scored = [
-        max((_agreement(first, second, rough_s + fine_s), rough_s + fine_s) for fine_s in _FINE_S)
-        for rough_s in tried
+        max((_agreement(first, second, shift_s + fine_s), shift_s + fine_s) for fine_s in _FINE_S)
+        for agreement, shift_s in rough[:_N_SHIFTS]
+        if agreement > _WORTHY * rough[0][0]
     ]
     chosen_s: list[float] = []
     for agreement, shift_s in sorted(scored, key=lambda item: (-item[0], abs(item[1]))):

@@ -21,7 +21,9 @@ from savecli.media.worker import Decoder
 Grey = NDArray[np.float32]
 
 N_CALM = 4
-LEAST = 0.85
+LEAST = 0.8
+_NEAR = 0.3
+_OFF_S = (-0.4, 0.4)
 _FIELDS = 16
 _PX = 128
 _CROPS = ((1.0, 1.0), (0.9, 1.0), (0.8, 1.0), (1.0, 0.9), (1.0, 0.8))
@@ -59,11 +61,19 @@ class Eye:
     def correlations(self, first: Path, second: Path, overlap: Overlap) -> Iterator[float]:
         """-1..1, of the pictures at each calm time that both have."""
         for time_s in overlap.calm_s:
-            ours = self._picture(first, time_s)
-            theirs = self._picture(second, time_s - overlap.shift_s)
-            best = None if ours is None or theirs is None else correlation(ours, theirs)
+            best = self._at(first, second, time_s, time_s - overlap.shift_s)
+            # The shift is good to half a second: too little where the camera moves.
+            if best is not None and _NEAR <= best < LEAST:
+                again = [
+                    self._at(first, second, time_s, time_s - overlap.shift_s + off_s) for off_s in _OFF_S
+                ]
+                best = max([best, *(found for found in again if found is not None)])
             if best is not None:
                 yield best
+
+    def _at(self, first: Path, second: Path, time_s: float, other_s: float) -> float | None:
+        ours, theirs = self._picture(first, time_s), self._picture(second, other_s)
+        return None if ours is None or theirs is None else correlation(ours, theirs)
 
     def _picture(self, path: Path, time_s: float) -> Grey | None:
         key = (path, round(time_s, 1))

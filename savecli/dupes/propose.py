@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from savecli.dupes.align import likeness
 from savecli.store import Store
 
 Rows = NDArray[np.float32]
@@ -121,6 +122,25 @@ def propose(
     first, second, _ = found.thin()
     pairs = np.unique(np.sort(np.stack([first, second], axis=1), axis=1), axis=0)
     return pairs[:, 0], pairs[:, 1]
+
+
+def sift(
+    store: Store, space: Space, library: Library, pairs: tuple[Numbers, Numbers]
+) -> Generator[tuple[int, int], None, Rows]:
+    """(P,) how alike the frames of each pair from `propose` are along the best shift; yields its headway."""
+    first, second = pairs
+    found = np.full(len(first), -1.0, np.float32)
+    for start in range(0, len(first), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        ids = library.ids[np.unique(np.concatenate([first[block], second[block]]))].tolist()
+        stored, times = store.rows("frames", ids), store.frame_times(ids)
+        rows = {i: space(stored[i]) for i in ids}
+        for place in range(start, min(start + _BLOCK, len(first))):
+            a, b = int(library.ids[first[place]]), int(library.ids[second[place]])
+            if len(rows[a]) and len(rows[b]):
+                found[place] = likeness(rows[a], times[a], rows[b], times[b])
+        yield min(start + _BLOCK, len(first)), len(first)
+    return found
 
 
 def _tile(cosines: Rows, start: int, other_start: int, library: Library, found: _Nearest) -> None:

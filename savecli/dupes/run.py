@@ -11,14 +11,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from savecli.dupes.align import Overlap, Track, overlaps
 from savecli.dupes.groups import Pair, grouped
 from savecli.dupes.look import LEAST, N_CALM, Eye
-from savecli.dupes.propose import Library, Space, propose
+from savecli.dupes.propose import Library, Space, propose, sift
 from savecli.media.scan import whole
 from savecli.media.worker import Decoder
 from savecli.model.words import content
@@ -27,11 +29,14 @@ from savecli.twins import Copies, Dupes, Options, Stage
 
 LEAST_UNSEEN = 0.6
 """The mean cosine of aligned frames that tells without a look at the pictures."""
+N_PAIRS = 20_000
+_LEAST_SIFTED = 0.25
 _N_TRACKS = 64
 _LEAST_WORDS = 8
 _SAME_WORDS = 0.4
 
 Videos = Mapping[str, StoredVideo]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +94,12 @@ def _wanted(videos: Videos, below: Sequence[Path]) -> set[str]:
 
 
 def candidates(
-    store: Store, videos: Videos, wanted: set[str], *, least_s: float
+    store: Store, videos: Videos, wanted: set[str], *, least_s: float, n_pairs: int = N_PAIRS
 ) -> Generator[Stage, None, list[Match]]:
-    """Where two videos seem to overlap, the most alike first; to be called inside a snapshot."""
+    """Where two videos seem to overlap, the most alike first; to be called inside a snapshot.
+
+    In a large library only the likeliest `n_pairs` of videos are aligned.
+    """
     segments = [
         (number, segment)
         for number, video_id in enumerate(videos)
@@ -105,26 +113,34 @@ def candidates(
         asked=np.array([names[number] in wanted for number, _ in segments], np.bool_),
     )
     space = Space.of(store)
-    proposing = propose(store, space, library)
-    while True:
-        try:
-            done, total = next(proposing)
-        except StopIteration as end:
-            pairs = zip(*(places.tolist() for places in end.value), strict=True)
-            break
-        yield Stage(name="compare", done=done, total=total)
+    pairs = yield from _told(propose(store, space, library), "compare")
+    alike = yield from _told(sift(store, space, library, pairs), "sift")
     hints: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for one, other in pairs:
-        (a, ours), (b, theirs) = segments[one], segments[other]
+    for place in np.argsort(-alike)[: int((alike >= _LEAST_SIFTED).sum())].tolist():
+        (a, ours), (b, theirs) = (segments[int(side[place])] for side in pairs)
         hints.setdefault((names[a], names[b]), []).append((ours.start_s, theirs.start_s))
     tracks = _Tracks(store, space, videos)
     found = []
-    for done, ((a_id, b_id), at_s) in enumerate(hints.items(), 1):
+    chosen = sorted(islice(hints.items(), n_pairs))
+    for done, ((a_id, b_id), at_s) in enumerate(chosen, 1):
         for overlap in overlaps(tracks(a_id), tracks(b_id), at_s, least_s=least_s, n_calm=N_CALM):
             same = _same_words(store, a_id, b_id, overlap)
             found.append(Match(first=videos[a_id], second=videos[b_id], overlap=overlap, same_words=same))
-        yield Stage(name="align", done=done, total=len(hints))
+        yield Stage(name="align", done=done, total=len(chosen))
     return sorted(found, key=lambda match: -match.overlap.likeness)
+
+
+def _told(
+    working: Generator[tuple[int, int], None, T], name: Literal["compare", "sift"]
+) -> Generator[Stage, None, T]:
+    """The same work, whose headway is that of a stage."""
+    while True:
+        try:
+            done, total = next(working)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        yield Stage(name=name, done=done, total=total)
 
 
 class _Tracks:

@@ -14,7 +14,7 @@ from savecli.render.basics import clock, line, linked, out, warn
 from savecli.twins import Copies, Dupes, Member, Stage, Twins
 
 _WHOLE = 0.8
-_STAGES = {"compare": "comparing", "align": "aligning", "look": "looking at pictures"}
+_STAGES = {"compare": "comparing", "sift": "sifting", "align": "aligning", "look": "looking at pictures"}
 
 
 def dupes_watch(stages: Generator[Stage, None, Dupes], *, quiet: bool = False) -> Dupes:

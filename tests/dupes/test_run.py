@@ -1,4 +1,4 @@
-"""From files on disk to groups: indexed by the colours of their pictures, compared by the pictures themselves."""
+"""From files on disk to groups: rows of colours propose, the pictures decide."""
 
 from __future__ import annotations
 
