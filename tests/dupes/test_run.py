@@ -94,7 +94,12 @@ def test_a_smaller_darker_shorter_version_is_found_and_others_are_not(shelf):
     assert spans["whole.mp4"] == pytest.approx((2.5, 12), abs=1)
     assert spans["later.mp4"] == pytest.approx((0, 9.5), abs=1)
     assert twins.likeness > 0.9
-    assert [stage.name for stage in shelf.told if stage.done == stage.total] == ["compare", "align", "look"]
+    assert [stage.name for stage in shelf.told if stage.done == stage.total] == [
+        "compare",
+        "sift",
+        "align",
+        "look",
+    ]
 
 
 def test_a_scene_that_two_videos_share_is_told_with_its_times(shelf):
