@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test lint bench bench-quality clean
+.PHONY: demo test lint bench bench-quality torture clean
 
 demo: .venv/.demo
 	$(BIN)/save demo
@@ -24,6 +24,9 @@ bench: .venv/.test
 
 bench-quality: .venv/.test
 	$(BIN)/python benchmarks/run.py --only mini --only quality
+
+torture: .venv/.test
+	$(BIN)/python benchmarks/torture.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

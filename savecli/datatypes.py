@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from savecli.ask import AIMS as AIMS
+from savecli.ask import HAS as HAS
+from savecli.ask import Aim as Aim
+from savecli.ask import Ask as Ask
+from savecli.ask import Has as Has
+from savecli.ask import Part as Part
+from savecli.ask import Phrase as Phrase
+from savecli.ask import Run as Run
+from savecli.ask import Term as Term
+from savecli.ask import Where as Where
 
 if TYPE_CHECKING:
     import numpy as np
@@ -263,117 +274,6 @@ class Embedding:
     def __repr__(self) -> str:
         names = ("seen", "frames", "said", "heard", "fused", "parts")
         return f"Embedding({', '.join(f'{name}={_shape(getattr(self, name))}' for name in names)})"
-
-
-class Term(NamedTuple):
-    """A folded word that is looked for, or the beginning of one."""
-
-    text: str
-    is_prefix: bool = False
-
-
-Run = tuple[Term, ...]
-"""Words that are said one after the other."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phrase:
-    """Exact words: `runs` that follow one another with no more than `gaps` words between, in either order.
-
-    Attributes:
-        text: as a person typed it.
-        gaps: one fewer than `runs`.
-    """
-
-    text: str
-    runs: tuple[Run, ...]
-    gaps: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        _check(len(self.runs) == len(self.gaps) + 1 and all(self.runs), f"no phrase: {self.runs}")
-
-
-Has = Literal["speech", "audio", "video"]
-HAS: tuple[Has, ...] = ("speech", "audio", "video")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
-    """Which videos are looked at; what is not given leaves out none.
-
-    Attributes:
-        below: folders and files, absolute: videos with a copy that is one of them or lies below one.
-        since_s, until_s: ``[since_s, until_s)``, seconds since the epoch, of the file's mtime.
-        min_duration_s, max_duration_s: of the whole video, both ends included.
-        languages: ISO 639-1 codes of what is spoken.
-        has: what the video must have.
-    """
-
-    below: tuple[Path, ...] = ()
-    since_s: float | None = None
-    until_s: float | None = None
-    min_duration_s: float | None = None
-    max_duration_s: float | None = None
-    languages: frozenset[str] = frozenset()
-    has: frozenset[Has] = frozenset()
-
-
-Aim = Literal["text", "sees", "hears", "says"]
-AIMS: tuple[Aim, ...] = ("text", "sees", "hears", "says")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One text of a query, and how much it weighs beside the others.
-
-    Attributes:
-        aim: "text" for anything, or what alone should answer.
-    """
-
-    text: str
-    aim: Aim = "text"
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check(self.weight > 0, f"a weight must be positive: {self.weight}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A query. All that is asked must be met; "" asks nothing. `savecli.query` makes one of what is typed.
-
-    Attributes:
-        text: of anything: what is seen, heard or said.
-        sees, hears, says: of what is seen, heard or said alone.
-        more: further texts, with weights; those above weigh 1.
-        against: what should not be there.
-        phrases: exact words that must be said.
-        banned: exact words that must not be said.
-        regexes: regular expressions that what is said must meet, accents and case folded.
-        where: which videos are looked at.
-    """
-
-    text: str = ""
-    sees: str = ""
-    hears: str = ""
-    says: str = ""
-    more: tuple[Part, ...] = ()
-    against: tuple[Part, ...] = ()
-    phrases: tuple[Phrase, ...] = ()
-    banned: tuple[Phrase, ...] = ()
-    regexes: tuple[str, ...] = ()
-    where: Where = Where()
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """All texts that should be met."""
-        own = tuple(Part(text=text, aim=aim) for aim in AIMS if (text := getattr(self, aim)))
-        return own + self.more
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether exact words are asked for."""
-        return bool(self.phrases or self.regexes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@
     ├── MediaError       a file that cannot be read as a video
     │   ├── MediaTimeout   ... or that keeps the decoder busy without getting anywhere
     │   ├── MediaCrash     ... or that the decoder does not survive
+    │   ├── NoPictureError   ... or that is no image, where one was looked for
     │   └── MediaUnfinished   ... as it is still being written; it has not failed
     ├── SpeechError      a transcriber that cannot run
     ├── WeightsError     weights that are missing, damaged or of the wrong shape
@@ -56,6 +57,10 @@ class MediaCrash(MediaError):  # noqa: N818
 
 class MediaUnfinished(MediaError):  # noqa: N818
     """A file that is still being written: the next run will find it whole."""
+
+
+class NoPictureError(MediaError):
+    """A file that is no image: it may be a video, sound or text."""
 
 
 class SpeechError(SaveError):

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from savecli.errors import MediaError, QueryError
+from savecli.errors import MediaError
+from savecli.times import seconds
 
 PLAYERS = ("mpv", "iina", "vlc", "system")
 _PATIENCE_S = 1.5
@@ -156,20 +157,3 @@ def parse(text: str) -> tuple[Path, float | None]:
     if not time[:1].isdigit() and not Path(name).exists():
         return Path(text), None
     return Path(name), seconds(time)
-
-
-def seconds(text: str) -> float:
-    """`80`, `80.5`, `1:20` or `1:02:03.5` as seconds.
-
-    Raises:
-        QueryError: it is no such time.
-    """
-    parts = text.removesuffix("s").split(":")
-    whole = all(part.isascii() and part.isdigit() for part in parts[:-1])
-    digits = parts[-1].replace(".", "", 1)
-    if not whole or len(parts) > 3 or not (digits.isascii() and digits.isdigit()):
-        raise QueryError(f"{text!r} is no time", hint="as in 80, 1:20 or 1:02:03.5")
-    total = 0.0
-    for part in parts:
-        total = total * 60 + float(part)
-    return total

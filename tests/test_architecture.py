@@ -23,7 +23,7 @@ NAMES = [source.relative_to(PACKAGE).as_posix() for source in SOURCES]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 OWNERS = {
-    "PIL": ["media/decode/picture.py"],
+    "PIL": ["media/decode/picture.py", "media/decode/photo.py"],
     "av": ["media/decode/*", "media/encode.py", "media/cut.py", "media/copy.py"],
     "click": ["cli/*", "__main__.py"],
     "ctranslate2": ["speech/*"],
@@ -34,10 +34,11 @@ OWNERS = {
     "hnswlib": ["store/graph.py"],
     "imagebind": ["model/teacher.py"],
     "open_clip": ["model/*"],
+    "opencc": ["fold.py"],
     "pathspec": ["media/ignore.py"],
     "platformdirs": ["config.py"],
     "pyarrow": ["bench/parquet.py"],
-    "regex": ["model/inputs.py", "fold.py"],
+    "regex": ["model/inputs.py", "fold.py", "search/exact.py"],
     "rich": ["render/*"],
     "sqlite3": ["store/catalog.py"],
     "subprocess": ["play.py", "media/worker.py"],
@@ -155,7 +156,18 @@ def test_a_search_and_its_score_load_no_torch():
     assert run.stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["search.py", "model/score.py", "model/words.py", "model/text.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "query.py",
+        "search/flow.py",
+        "search/scoring.py",
+        "model/score.py",
+        "model/likeness.py",
+        "model/words.py",
+        "model/text.py",
+    ],
+)
 def test_what_a_query_needs_never_imports_torch(name):
     assert "torch" not in set(imported(ast.walk(tree(name))))
 

@@ -19,6 +19,7 @@ COMMANDS = [
     "completion",
     "demo",
     "doctor",
+    "dupes",
     "eval",
     "export",
     "forget",

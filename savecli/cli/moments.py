@@ -206,7 +206,8 @@ def pictures(config: Config) -> Iterator[Callable[[Moment], NDArray[np.uint8] | 
         def one(moment: Moment) -> NDArray[np.uint8] | None:
             size = {"width_px": render.WIDTH_PX, "height_px": render.HEIGHT_PX}
             try:
-                return next((f.image for f in decoder.stills(moment.path, (moment.best_s,), **size)), None)
+                shown = list(decoder.stills(moment.path, (moment.best_s,), **size))
+                return shown[0].image if shown else None
             except MediaError:
                 return None
 

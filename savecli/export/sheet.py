@@ -98,7 +98,8 @@ def pictures(decoder: Decoder) -> Callable[[Take], bytes | None]:
     from savecli.media.encode import to_jpeg
 
     def one(take: Take) -> bytes | None:
-        return next(_stills(take), None)
+        # Read to its end: a stream that is left ends the decoder's process, and the next one starts anew.
+        return next(iter(list(_stills(take))), None)
 
     def _stills(take: Take) -> Iterator[bytes]:
         time_s = min(max(take.moment.best_s, take.start_s), take.end_s)

@@ -42,6 +42,7 @@ def main(memory_bytes: int) -> None:
         "probe": decode.probe,
         "frames": decode.frames,
         "look": decode.look,
+        "photo": decode.photo,
         "stills": decode.stills,
         "waveform": decode.waveform,
     }

@@ -18,7 +18,7 @@ from threading import Thread
 from typing import IO, Any, Self, cast
 
 from savecli.errors import MediaCrash, MediaError, MediaTimeout
-from savecli.media.footage import MAX_PIXELS, FrameStream, Source, Tally, Timeline, WaveformStream
+from savecli.media.footage import MAX_PIXELS, Frame, FrameStream, Source, Tally, Timeline, WaveformStream
 
 _N_AHEAD = 48
 """Replies held for a busy caller: four segments of frames."""
@@ -76,6 +76,11 @@ class Decoder:
     def look(self, path: Path) -> Source:
         """See `savecli.media.decode.look`; raises what `probe` does."""
         return cast(Source, next(self._run(Tally(), "look", path)))
+
+    def photo(self, path: Path, *, resize_px: int, size_px: int, resampler: str = "swscale") -> Frame:
+        """See `savecli.media.decode.photo`; raises what `probe` does."""
+        options = {"resize_px": resize_px, "size_px": size_px, "resampler": resampler}
+        return cast(Frame, next(self._run(Tally(), "photo", path, **options)))
 
     def stills(self, path: Path, times_s: Sequence[float], *, width_px: int, height_px: int) -> FrameStream:
         """See `savecli.media.decode.stills`; errors are raised while iterating."""

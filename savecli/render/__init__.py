@@ -4,6 +4,7 @@ Results go to stdout, progress and warnings to stderr.
 """
 
 from savecli.render.basics import busy, clock, facts, line, out, say, warn, write
+from savecli.render.dupes import dupes_json, dupes_table, dupes_watch, twins_record
 from savecli.render.evaluating import markdown, record, refuse, show, watch, write_csv
 from savecli.render.evaluation_page import write_page
 from savecli.render.exporting import command_line, exported, exporting
@@ -43,6 +44,9 @@ __all__ = [
     "checks",
     "clock",
     "command_line",
+    "dupes_json",
+    "dupes_table",
+    "dupes_watch",
     "event_record",
     "exported",
     "exporting",
@@ -76,6 +80,7 @@ __all__ = [
     "status",
     "training_json",
     "training_table",
+    "twins_record",
     "verified",
     "video_record",
     "warn",

@@ -29,6 +29,11 @@ _MACHINE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
 }
+# FTS5 and AUTOINCREMENT make tables of their own, as each version of SQLite sees fit.
+_TABLES = (
+    "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
+    " AND name NOT GLOB 'spoken_*' AND name NOT GLOB 'sqlite_*' ORDER BY name"
+)
 _FAILED = sqlite3.SQLITE_ERROR
 _FREE = "free some space, and look at permissions; what is stored is safe"
 
@@ -140,6 +145,10 @@ class Catalog:
             return [error.message]
         return [what for what in said if what != "ok"]
 
+    def tables(self) -> list[tuple[str, str]]:
+        """Names of all tables, indexes and triggers that are ours, and how they were made."""
+        return self.rows(_TABLES)
+
     def _unseal(self) -> None:
         if self._writable and self._trusted and not self._unsealed:
             try:
@@ -233,6 +242,14 @@ class Catalog:
             raise StoreError(f"cannot write {target}: {error.strerror}", hint=_FREE) from error
 
 
+def wanted_tables() -> list[tuple[str, str]]:
+    """What `Catalog.tables` says of a catalog of this version: a new one goes through all steps, too."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for statement in itertools.chain.from_iterable(schema.MIGRATIONS):
+            connection.execute(statement)
+        return connection.execute(_TABLES).fetchall()
+
+
 def damaged(path: Path, what: str) -> DamagedError:
     """What to raise where the catalog cannot be believed."""
     return DamagedError(f"the catalog {path} is damaged: {what}", hint="run `save verify --repair`")
@@ -290,6 +307,8 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError as error:  # names and messages, which sqlite3 decodes by itself
+        raise damaged(path, "a text in it is no Unicode") from error
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", _FAILED) % 256 not in _MACHINE:
             raise damaged(path, str(error)) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from savecli.errors import StoreError
 from savecli.store import folder, rules
-from savecli.store.catalog import Catalog, VersionError
+from savecli.store.catalog import Catalog, DamagedError, VersionError
 from savecli.store.queries import paths_by_video
 from savecli.store.records import KINDS, Headway, Problem, StoredGraph
 from savecli.store.shelf import Shelf
@@ -49,6 +49,8 @@ def verify(home: Path) -> Iterator[Headway | Problem]:
     try:
         for found in inspect(catalog, Views(home, catalog), Shelf(home, catalog)):
             yield found.problem if isinstance(found, Fault) else found
+    except DamagedError as error:
+        yield Problem(subject=str(catalog.path), message=error.message, hint=error.hint)
     finally:
         catalog.close()
 

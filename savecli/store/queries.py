@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from savecli.datatypes import Transcript, Utterance, Volume, Word
 from savecli.errors import StoreError
-from savecli.store.catalog import Catalog
+from savecli.store.catalog import Catalog, DamagedError
 from savecli.store.graph import RowNumbers
 from savecli.store.records import KINDS, Kind, KnownFile, StoredSegment, StoredVideo
 
@@ -142,10 +142,29 @@ def _video(row: tuple[Any, ...], paths: tuple[Path, ...]) -> StoredVideo:
         speech_s=row[5],
         language=row[6],
         asr=row[7],
-        notes=tuple(json.loads(row[8])),
+        notes=tuple(_list(row[8])),
         partial=bool(row[9]),
         indexed_at=row[10],
     )
+
+
+def _list(text: str) -> list[Any]:
+    """A list that is kept as JSON.
+
+    Raises:
+        DamagedError: it is none.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise _damaged("a list")
+    return found
+
+
+def _damaged(what: str) -> DamagedError:
+    return DamagedError(f"the catalog is damaged, at {what}", hint="run `save verify --repair`")
 
 
 def transcript(catalog: Catalog, video_id: str) -> Transcript:
@@ -182,8 +201,11 @@ def utterances_from(catalog: Catalog, video_id: str, first: int, n: int) -> tupl
 
 
 def _utterance(start_s: float, end_s: float, text: str, words: str) -> Utterance:
-    times = tuple(Word(start_s=start, end_s=end, text=word) for start, end, word in json.loads(words))
-    return Utterance(start_s=start_s, end_s=end_s, text=text, words=times)
+    try:
+        times = tuple(Word(start_s=start, end_s=end, text=word) for start, end, word in _list(words))
+        return Utterance(start_s=start_s, end_s=end_s, text=text, words=times)
+    except (ValueError, TypeError) as error:
+        raise _damaged(f"something said: {error}") from error
 
 
 def segments(catalog: Catalog, ids: Iterable[int]) -> list[StoredSegment]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from savecli.errors import StoreError
-from savecli.store.catalog import Catalog
+from savecli.store.catalog import Catalog, wanted_tables
 from savecli.store.records import KINDS, SEARCH_KINDS
 
 _KINDS = ", ".join(f"'{kind}'" for kind in KINDS)
@@ -93,6 +93,7 @@ _OF_VIDEOS = (
         " (SELECT fingerprint FROM files WHERE fingerprint IS NOT NULL)",
     ),
 )
+_TEXTS = {table: ", ".join(types["text"]) for table, types in _TYPES.items() if "text" in types}
 _OF_THE_WHOLE = (
     ("its count of commits is damaged", "SELECT 1 FROM state WHERE revision < 0 OR dim < 0"),
     ("its count of commits is gone, or double", "SELECT 1 WHERE (SELECT count(*) FROM state) <> 1"),
@@ -114,6 +115,15 @@ _OF_THE_WHOLE = (
     ),
 )
 
+_READ_THROUGH = (
+    "SELECT path, size_bytes, mtime_ns, fingerprint, reason, hint, volume, mount, label FROM files",
+    "SELECT video_key, kind, start, n_rows, crc32 FROM spans",
+    "SELECT kind, generation, n_rows FROM vectors",
+    "SELECT generation, kind, engine, n_rows, crc32, size_bytes, ef FROM graphs",
+    "SELECT key, value FROM identity",
+    "SELECT key, value FROM settings",
+)
+
 
 def broken(catalog: Catalog) -> Iterator[str]:
     """What is wrong with a catalog as a whole: it cannot be mended by leaving out a video."""
@@ -121,6 +131,12 @@ def broken(catalog: Catalog) -> Iterator[str]:
     try:
         if orphans := catalog.rows("PRAGMA foreign_key_check"):
             yield f"{len(orphans)} rows refer to something that is gone"
+        if catalog.tables() != wanted_tables():
+            yield "its tables are not those of this version"
+            return
+        for sql in _READ_THROUGH:
+            for _ in catalog.each(sql):
+                pass
         for message, sql in _OF_THE_WHOLE:
             if catalog.rows(f"{sql} LIMIT 1"):
                 yield message
@@ -137,3 +153,20 @@ def broken_videos(catalog: Catalog) -> Iterator[tuple[int, str]]:
     for message, sql in _OF_VIDEOS:
         for (video_key,) in catalog.rows(sql):
             yield video_key, message
+    for table, columns in _TEXTS.items():
+        for video_key in _unreadable(catalog, table, columns):
+            yield video_key, f"has texts in {table} that are no Unicode"
+
+
+def _unreadable(catalog: Catalog, table: str, columns: str) -> Iterator[int]:
+    """Videos with a text that SQLite holds and Python cannot read; SQLite itself does not look."""
+    sql = f"SELECT {columns} FROM {table}"  # noqa: S608
+    try:
+        for _ in catalog.each(sql):
+            pass
+    except StoreError:
+        for (video_key,) in catalog.rows("SELECT video_key FROM videos ORDER BY video_key"):
+            try:
+                catalog.rows(f"{sql} WHERE video_key = ?", video_key)
+            except StoreError:
+                yield video_key

@@ -231,12 +231,14 @@ def test_another_model_is_refused_by_name(filled, target, samples):
         require_identity(archive, samples.IDENTITY | {"model": "huge"})
 
 
-def test_exporting_and_importing_take_the_memory_of_one_video(home, target, tmp_path, samples):
+def test_exporting_and_importing_take_the_memory_of_some_videos(tmp_path, samples, monkeypatch):
+    monkeypatch.setattr("savecli.store.merge._BATCH_VIDEOS", 8)
+
     def peak(n_videos):
         folder = tmp_path / str(n_videos)
         with writing(folder, samples) as store:
             for seed in range(n_videos):
-                samples.add(store, Path(f"/v/{seed}.mp4"), samples.many(seed, 40))
+                samples.add(store, Path(f"/v/{seed}.mp4"), samples.many(seed, 30))
         file = folder.with_suffix(".save")
         tracemalloc.start()
         with Store.open(folder, identity=None, mode="read") as store:
@@ -252,7 +254,7 @@ def test_exporting_and_importing_take_the_memory_of_one_video(home, target, tmp_
         return most
 
     peak(2)
-    few, many = peak(80), peak(320)
+    few, many = peak(12), peak(60)
     assert many < 1.3 * few
 
 

@@ -12,6 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from savecli.store import Store, searcher
+from savecli.store.archive import Archive
+from savecli.store.check import verify
+from savecli.store.outcomes import Repaired
+from savecli.store.records import Problem
+from savecli.store.repair import repair
 
 PATHS = st.integers(0, 3).map(lambda n: Path(f"/v/{n}.mp4"))
 SEEDS = st.integers(1, 6)
@@ -66,6 +71,91 @@ def machine(samples):  # noqa: C901 - one small rule after another
         def reopen(self):
             self.store.close()
             self.store = self.open()
+
+        @rule(tail=st.binary(max_size=80))
+        def crash(self, tail):
+            """The writer dies in the middle of a video: nothing is folded, sealed or taken off the list."""
+            self.store._catalog._connection.close()
+            self.store._lock.release()
+            for path in self.folder.glob("*.f16"):
+                path.write_bytes(path.read_bytes() + tail)
+            (self.folder / "graphs").mkdir(exist_ok=True)
+            (self.folder / "graphs" / "seen.tmp").write_bytes(tail)
+            self.store = self.open()
+
+        @rule()
+        def verify(self):
+            assert [found for found in verify(self.folder) if isinstance(found, Problem)] == []
+
+        @rule(data=st.data(), kind=st.sampled_from(["frames", "heard", "said"]))
+        def damage_and_repair(self, data, kind):
+            """A byte of one video's rows is another: that video is forgotten, and its paths wait."""
+            having = {
+                f: [place for place, e in enumerate(c.embeddings) if len(getattr(e, kind))]
+                for f, c in self.contents.items()
+            }
+            having = {f: places for f, places in having.items() if places}
+            if not having:
+                return
+            fingerprint = data.draw(st.sampled_from(sorted(having)))
+            place = having[fingerprint][0]
+            segment = self.store.stored_segments(fingerprint)[place]
+            column = f"{kind}_start"
+            row = self.store._catalog.rows(
+                f"SELECT {column} FROM segments WHERE segment_id = ?", segment.segment_id
+            )[0][0]
+            path = next(path for path in self.store._views.paths() if path.name.startswith(kind))
+            self.store.close()
+            with path.open("r+b") as file:
+                file.seek(2 * samples.DIM * row)
+                (byte,) = file.read(1)
+                file.seek(2 * samples.DIM * row)
+                file.write(bytes([byte ^ 1]))
+            done = [found for found in repair(self.folder, None) if isinstance(found, Repaired)]
+            assert len(done) == 1
+            for path in [path for path, (_, other) in self.files.items() if other == fingerprint]:
+                self.point(path, -1, None)
+            self.store = self.open()
+
+        @rule()
+        def export_and_import_elsewhere(self):
+            with tempfile.TemporaryDirectory() as folder:
+                archive = Path(folder) / "library.save"
+                for _ in self.store.export(archive):
+                    pass
+                with Store.open(Path(folder) / "store", identity=samples.IDENTITY, mode="write") as other:
+                    self.take(other, archive)
+                    assert other.check() == []
+                    stored = {path: (f.mtime_ns, f.fingerprint) for path, f in other.known().items()}
+                    assert stored == {p: f for p, f in self.files.items() if f[1]}
+
+        @rule(path=PATHS, other_path=PATHS, seed=SEEDS, other_seed=SEEDS, mtime_ns=st.integers(0, 2))
+        def import_(self, path, other_path, seed, other_seed, mtime_ns):
+            """Of two videos elsewhere, what is not known here is taken, and no path is taken over."""
+            with tempfile.TemporaryDirectory() as folder:
+                archive = Path(folder) / "library.save"
+                with Store.open(Path(folder) / "store", identity=samples.IDENTITY, mode="write") as other:
+                    samples.add(other, path, samples.content(seed), mtime_ns)
+                    samples.add(other, other_path, samples.content(other_seed), mtime_ns)
+                    theirs = [(video.video_id, video.paths) for video in other.videos()]
+                    for _ in other.export(archive):
+                        pass
+                self.take(self.store, archive)
+            contents = {samples.content(s).fingerprint: samples.content(s) for s in (seed, other_seed)}
+            for fingerprint, paths in theirs:
+                for one in paths:
+                    before = self.files.get(one)
+                    # What failed here, as it is there, is known now.
+                    if before is None or before == (mtime_ns, None):
+                        self.contents[fingerprint] = contents[fingerprint]
+                        self.point(one, mtime_ns, fingerprint)
+
+        def take(self, store, archive):
+            with Archive(archive) as opened:
+                for _ in opened.check():
+                    pass
+                for _ in store.merge(opened):
+                    pass
 
         @rule()
         def compact(self):

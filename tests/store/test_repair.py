@@ -110,6 +110,7 @@ RULES = {
     "UPDATE utterances SET segment_id = 9 WHERE utterance_key = 1": "outside of its segments",
     "UPDATE utterances SET words = '[[' WHERE utterance_key = 1": "cannot be read",
     "UPDATE videos SET notes = 'x' WHERE video_key = 2": "notes",
+    "UPDATE utterances SET text = CAST(x'ff' AS TEXT) WHERE utterance_key = 1": "no Unicode",
     "UPDATE videos SET n_segments = 77 WHERE video_key = 2": "number of rows or segments",
 }
 

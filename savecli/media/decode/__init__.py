@@ -7,9 +7,10 @@ with limits.
 """
 
 from savecli.media.decode.frames import frames
+from savecli.media.decode.photo import photo
 from savecli.media.decode.source import look
 from savecli.media.decode.still import stills
 from savecli.media.decode.timeline import probe
 from savecli.media.decode.waveform import waveform
 
-__all__ = ["frames", "look", "probe", "stills", "waveform"]
+__all__ = ["frames", "look", "photo", "probe", "stills", "waveform"]

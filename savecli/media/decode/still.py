@@ -21,7 +21,8 @@ from savecli.media.footage import MAX_PIXELS, Frame, FrameStream, Tally
 _N_MOST = 600
 """Pictures decoded in search of one: the key frame before it is seldom further away."""
 _BACK_S = (0.0, 2.0, 12.0)
-"""How far before the time asked for to land: an MPEG program stream is jumped into by guessing."""
+"""How far before the time asked for to land: an MPEG program stream is jumped into by guessing, and not every
+key frame can be decoded without what comes before it."""
 
 
 def stills(
@@ -70,8 +71,9 @@ def _nearest(
         except DAMAGE:
             tally.n_bad_packets += 1
         landed = _read(container, stream, time_s, tally)
-        found = landed or found
-        if landed is not None and (landed.time or 0.0) <= time_s:
+        if landed is not None and (found is None or found.is_corrupt or not landed.is_corrupt):
+            found = landed
+        if landed is not None and (landed.time or 0.0) <= time_s and not landed.is_corrupt:
             break
     return found
 

@@ -1,0 +1,124 @@
+"""What a store survives, at length: what `make torture` runs, into benchmarks/RESULTS.md.
+
+    python benchmarks/torture.py [--only faults --only flips-graph]
+
+Each section is a function that returns a table and what went wrong. A run replaces the figures between the
+marks of its section in RESULTS.md, and ends with code 1 where something went wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from report import ROOT, stamp, table
+from run import RESULTS, replaced
+
+TRIALS = ROOT / "tests" / "store"
+Section = Callable[[Path], tuple[str, list[str]]]
+SECTIONS: dict[str, Section] = {}
+
+
+def section(name: str) -> Callable[[Section], Section]:
+    """Puts a function on the list: it gets an empty folder, and returns Markdown and what went wrong."""
+
+    def put(function: Section) -> Section:
+        SECTIONS[name] = function
+        return function
+
+    return put
+
+
+@section("faults")
+def faults(folder: Path) -> tuple[str, list[str]]:
+    """Each write, sync, cut and rename of each operation fails, or the process dies there."""
+    library = folder / "faults.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, TRIALS / "faults.c", "-ldl"], check=True)
+    records = trials("faults.py", folder / "trials", LD_PRELOAD=str(library))
+    modes = list(dict.fromkeys(record["mode"] for record in records))
+    rows = []
+    for operation in dict.fromkeys(record["operation"] for record in records):
+        own = {record["mode"]: record for record in records if record["operation"] == operation}
+        bad = [f"{len(own[mode]['wrong'])} of {own[mode]['n_tried']}" for mode in modes]
+        rows.append([operation, own[modes[0]]["n_faults"], *bad])
+    wrong = [said for record in records for said in record["wrong"]]
+    n_tried = sum(record["n_tried"] for record in records)
+    heads = ["operation", "writes, syncs, cuts, renames", *(f"wrong after: {mode}" for mode in modes)]
+    return f"{table(heads, rows)}\n\n{n_tried} faults, {len(wrong)} wrong.", wrong
+
+
+@section("flips-graph")
+def flips_graph(folder: Path) -> tuple[str, list[str]]:
+    """500 single bits of graph files, of both engines."""
+    return counted(trials("flips.py", folder / "trials", "graph", "--n", "500"))
+
+
+@section("flips-catalog")
+def flips_catalog(folder: Path) -> tuple[str, list[str]]:
+    """200 single bits of a catalog at rest, and 1000 of one that a killed writer left without a seal."""
+    at_rest = trials("flips.py", folder / "trials", "catalog", "--n", "200")
+    left = trials("flips.py", folder / "trials", "unsealed", "--n", "1000")
+    # Without a seal a changed letter is a letter: it is counted, and no fault of the program's.
+    wrong = [said for said in left[0]["wrong"] if not said.endswith("another answer")]
+    return counted([*at_rest, *left])[0], [*at_rest[0]["wrong"], *wrong]
+
+
+def counted(records: Iterable[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """How the flips of each kind ended."""
+    records = list(records)
+    ends = ["refused", "harmless", "another answer", "traceback"]
+    ends += sorted({end for record in records for end in record["counts"]} - set(ends))
+    rows = [
+        [record["what"], record["n"], *(record["counts"].get(end, 0) for end in ends)] for record in records
+    ]
+    wrong = [said for record in records for said in record["wrong"]]
+    return table(["one bit of", "flips", *ends], rows), wrong
+
+
+def trials(script: str, *arguments: object, **env: str) -> list[dict[str, Any]]:
+    """What a script of trials prints; it is an error only where it says nothing."""
+    done = subprocess.run(
+        [sys.executable, str(TRIALS / script), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    if not records:
+        raise SystemExit(f"{script} ended with {done.returncode} and said nothing")
+    return records
+
+
+def main() -> None:
+    """Run the sections asked for, one after the other."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", action="append", choices=SECTIONS, help="repeat it for several")
+    given = parser.parse_args()
+    failed = []
+    for name in given.only or SECTIONS:
+        heading = stamp(f"python benchmarks/torture.py --only {name}")
+        started = time.monotonic()
+        # In memory where that can be: what is tried is the order of writes, and no disk.
+        memory = Path("/dev/shm")
+        with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+            found, wrong = SECTIONS[name](Path(folder))
+        text = f"{heading}\n\n{found}\n\n{time.monotonic() - started:.0f} s."
+        print(f"\n## {name}\n\n{text}", *wrong, sep="\n", flush=True)
+        if wrong:
+            failed.append(name)
+        RESULTS.write_text(replaced(RESULTS.read_text("utf-8"), name, text), "utf-8")
+    if failed:
+        sys.exit(f"wrong: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
