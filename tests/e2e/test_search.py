@@ -20,6 +20,8 @@ FIELDS = {
     "video_id",
     "mounted",
     "drive",
+    "marks",
+    "copies",
 }
 SPOKEN = "the best of times and the worst of times"
 ABSENT = "a recipe for chocolate cake"
@@ -78,7 +80,11 @@ def test_nothing_found_names_the_nearest_to_people(save):
 def test_all_shows_what_is_below_the_threshold(save):
     run = save("search", ABSENT, "--all", "--json")
     assert run.code == 0
-    assert len({record["path"] for record in run.records}) == 6
+    assert len(run.records) == 3, "the nearest, where nothing matches"
+    assert (
+        len({record["path"] for record in save("search", ABSENT, "--all", "-k", "9", "--json").records}) == 6
+    )
+    assert "nothing here matches" in save("search", ABSENT, "--all").out
 
 
 def test_threshold_1_lets_nothing_through(save):
@@ -144,3 +150,101 @@ def test_the_empty_query_is_refused(save):
     run = save("search", "  ")
     assert run.code == 2
     assert "the query is empty" in run.err
+
+
+def test_a_phrase_is_found_to_the_word_and_without_the_model(save, probed):
+    search = probed(save, "search", "--phrase", "worst of times", "--json")
+    (record,) = search.ran.records
+    assert Path(record["path"]).name == "street.mp4"
+    assert 0 < record["end_s"] - record["start_s"] < 3
+    words = [record["snippet"][start:end].lower() for start, end in record["marks"]]
+    assert words == ["worst", "of", "times"]
+    assert set(search.noted("modules")).isdisjoint({"savecli.model.text", "tokenizers", "torch"})
+    assert save("search", '"worst of times"', "--json").records == [record]
+    assert save("search", "--phrase", "times worst", "--json").code == 1
+
+
+def test_a_regular_expression_and_a_beginning_find_what_a_phrase_does(save):
+    (phrase,) = save("search", "--phrase", "worst of times", "--json").records
+    (regex,) = save("search", "--regex", r"w\w+t of times\b", "--json").records
+    (prefix,) = save("search", '"wors* of time*"', "--json").records
+    assert regex == prefix == phrase
+
+
+def test_a_quoted_phrase_wins_whatever_else_is_asked(save):
+    records = save("search", '"worst of times" a cockatoo', "--json").records
+    assert {Path(record["path"]).name for record in records} == {"street.mp4"}
+
+
+def test_what_is_left_out_loses(save):
+    first = save("search", "a cockatoo", "--json").records[0]
+    left = save("search", "a cockatoo", "-bird", "--all", "--json").records
+    assert next(r["score"] for r in left if r["path"] == first["path"]) < first["score"]
+    assert save("search", "a cockatoo", "--not", "bird", "--all", "--json").records == left
+
+
+@pytest.mark.parametrize(
+    ("filters", "n_found"),
+    [
+        (("has:speech",), 1),
+        (("--has", "speech"), 1),
+        (("lang:de",), 0),
+        (("--language", "en"), 1),
+        (("--max-duration", "10"), 4),
+        (("--min-duration", "0:10", "--max-duration", "20"), 1),
+        (("--since", "7d"), 6),
+        (("--until", "2001"), 0),
+        (("--in", "/nowhere"), 0),
+    ],
+)
+def test_filters(save, filters, n_found):
+    run = save("search", "something", *filters, "--all", "-k", "99", "--json")
+    assert len({record["path"] for record in run.records}) == n_found
+    assert run.code == (0 if n_found else 1)
+
+
+def test_several_queries_in_one_call(save, tmp_path):
+    file = tmp_path / "queries.txt"
+    file.write_text('a cockatoo\n# no query\n"worst of times" has:speech\n', "utf-8")
+    run = save("search", "--queries", file, "--each", "a cat", "-k", "1", "--all", "--json")
+    found = {record["query"]: Path(record["path"]).name for record in run.records}
+    assert found == {
+        "a cockatoo": "cockatoo.mp4",
+        '"worst of times" has:speech': "street.mp4",
+        "a cat": "cat.mp4",
+    }
+    table = save("search", "--queries", file, "-k", "1").out
+    assert "? a cockatoo" in table
+    assert " 2. " in table, "numbers go on, for save open"
+
+
+def test_a_score_can_be_explained(save):
+    record = save("search", "a cockatoo", "-k", "1", "--json", "--explain").records[0]
+    (terms,) = record["explain"]
+    assert terms["score"] == pytest.approx(record["score"], abs=2e-4)
+    assert set(terms["evidence"]) == {"seen", "heard", "said"}
+    assert "cosine seen" in save("search", "a cockatoo", "-k", "1", "--explain").out
+
+
+def test_the_words_that_were_looked_for_stand_out_on_a_terminal(save):
+    sent = save.on_terminal("search", "--phrase", "worst of times")
+    assert re.search(r"\x1b\[[0-9;]*m(worst)\x1b", sent)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-cat",), "nothing is looked for"),
+        (("--regex", "("), "no regular expression"),
+        (("x", "--since", "someday"), "no date"),
+        (("x", "--min-duration", "long"), "no duration"),
+        (("x", "since:2024", "until:2020"), "no time is since"),
+        (("--phrase", "*"), "no words"),
+        (("--queries", "/nowhere"), "cannot read queries"),
+    ],
+)
+def test_what_makes_no_sense_is_exit_code_2_with_a_hint(save, arguments, message):
+    run = save("search", *arguments)
+    assert (run.code, run.out) == (2, "")
+    assert message in run.err
+    assert len(run.err.splitlines()) > 1
