@@ -23,6 +23,7 @@ from savecli.cli.common import (
     opened,
     pipelines,
     said,
+    searcher,
     settings,
 )
 
@@ -212,13 +213,12 @@ def search(
     config = settings(**common)
     from savecli import render
     from savecli.datatypes import Ask
-    from savecli.pipeline import make_encoder
     from savecli.search import empty_query
     from savecli.search import search as run
 
     if not all(given.values()):
         raise empty_query()
-    ask, encoder = Ask(**given), make_encoder(config)
+    ask, encoder = Ask(**given), searcher(config)
     with opened(config, encoder.identity) as store:
         results = run(ask, store, encoder, top_k=top_k, threshold=0.0 if show_all else threshold)
     if as_json:
