@@ -73,6 +73,7 @@ def parse(text: str) -> Spec:
         QueryError: nothing is named, what follows the last `@` is no time, or ends before it begins.
     """
     name, at, part = text.rpartition("@")
+    part = part.strip()
     if not text.strip():
         raise QueryError("--like names no file", hint=_LIKE)
     if not at or not name or Path(text).exists() or not (part[:1].isdigit() or Path(name).exists()):

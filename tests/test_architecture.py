@@ -38,6 +38,7 @@ OWNERS = {
     "pathspec": ["media/ignore.py"],
     "platformdirs": ["config.py"],
     "pyarrow": ["bench/parquet.py"],
+    "readline": ["shell.py"],
     "regex": ["model/inputs.py", "fold.py", "search/exact.py"],
     "rich": ["render/*"],
     "sqlite3": ["store/catalog.py"],

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import click
 
 if TYPE_CHECKING:
+    from savecli.api import Library
     from savecli.config import Config
+    from savecli.model.encode import MiniEncoder
     from savecli.pipeline import Pipeline
     from savecli.store import Store
 
@@ -92,10 +94,27 @@ class Shell(click.Group):
 
 
 def opened(config: Config, identity: Mapping[str, str] | None = None) -> AbstractContextManager[Store]:
-    """The store, open for reading."""
+    """The store, open for reading; in a shell it stays open."""
+    library = warm(config)
+    if library is not None:
+        return nullcontext(library.store())
     from savecli.store import Store
 
     return Store.open(config.store_dir, identity=identity, mode="read")
+
+
+def searcher(config: Config) -> MiniEncoder:
+    """The model that searches; in a shell it stays loaded."""
+    from savecli.pipeline import make_encoder
+
+    library = warm(config)
+    return make_encoder(config) if library is None else library.encoder
+
+
+def warm(config: Config) -> Library | None:
+    """What a shell keeps open, if this runs in one and is about its store."""
+    library: Library | None = click.get_current_context().find_root().obj
+    return library if library is not None and library.config.store_dir == config.store_dir else None
 
 
 def identity(config: Config) -> Mapping[str, str]:

@@ -23,6 +23,7 @@ from savecli.cli.common import (
     opened,
     pipelines,
     said,
+    searcher,
     settings,
 )
 

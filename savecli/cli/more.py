@@ -8,6 +8,7 @@ from typing import Unpack
 import click
 
 from savecli.cli.common import DONE, NOTHING, PATH, Common, as_json, everywhere, opened, said, settings
+from savecli.cli.prompt import Prompt
 
 
 @click.command()
@@ -58,4 +59,31 @@ def dupes(
     return DONE if found.copies or found.twins else NOTHING
 
 
-COMMANDS = (dupes,)
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[SEARCH OPTIONS]...")
+@everywhere
+@click.pass_context
+def shell(context: click.Context, /, options: tuple[str, ...], **common: Unpack[Common]) -> int:
+    """Search again and again at a prompt, without waiting for a start.
+
+    Each line is a query with the options of save search, as in: a dog on a beach --says sit -k 3. Lines that
+    begin with a colon are other commands, as in :open 2, :show 2, :export 1-3 clips.mp4, :list, and :help.
+    Options given here go for every line. History, in the home folder, and completion work as in a shell; ^C
+    gives up a line, ^D ends. What is indexed meanwhile is found.
+
+    Reads one query a line where stdin is a pipe. Exit code 1 if a query found nothing, 2 if one failed.
+    """
+    config = settings(**common)
+    from savecli import api, render
+
+    root = context.find_root()
+    root.params["home"] = config.home
+    with render.busy("opening the library"):
+        library = api.Library(config)
+        library.encoder.read(["a first sentence, so that the first query is as fast as the others"])
+    with library:
+        root.obj = library
+        return Prompt(context, options).run(config, quiet=said("quiet", common["quiet"]))
+
+
+COMMANDS = (dupes, shell)

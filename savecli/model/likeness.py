@@ -32,7 +32,7 @@ WEIGHTS: Mapping[Term, float] = {"seen": 0.5, "heard": 0.25, "said": 0.25}
 THRESHOLD = 0.5
 """Below half the way from usual to the same, a person is better told that nothing is alike."""
 _PRIOR_USUAL = 0.2
-_PRIOR_N = 20.0
+_PRIOR_N = 5.0
 _MOST_ASKED = 4
 
 

@@ -1,0 +1,131 @@
+"""The library from Python: open it, search it, close it. docs/api.md has an example that runs.
+
+>>> import savecli
+>>> with savecli.open_library() as library:
+...     for moment in library.search("a dog on a beach").moments:
+...         print(moment.path, moment.start_s, moment.score)
+
+What is searched for is what `save search` takes, and so is the answer. All that goes wrong on purpose is a
+`savecli.errors.SaveError` with a `hint`. A `Library` belongs to the thread that opened it; several threads,
+or processes, open one each.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from savecli import config as settings
+from savecli.config import Config
+from savecli.datatypes import Ask, Results
+from savecli.errors import StoreError
+from savecli.pipeline import make_encoder
+from savecli.search import search
+from savecli.store import Store, StoredVideo
+
+if TYPE_CHECKING:
+    from savecli.model.encode import MiniEncoder
+
+
+def open_library(home: str | os.PathLike[str] | None = None) -> Library:
+    """The library in a home folder, open for searching.
+
+    Args:
+        home: the folder of the store and its settings; None takes `SAVE_HOME`, or the user's own.
+
+    Raises:
+        StoreError: nothing is indexed there, or by another model.
+        WeightsError: weights that are missing or damaged.
+        ConfigError: a setting that makes no sense.
+    """
+    return Library(settings.load(home=None if home is None else Path(home)))
+
+
+class Library:
+    """A store that stays open, with the model that searches it.
+
+    What is indexed meanwhile, in whichever process, is found by the next search.
+
+    Args:
+        config: the settings; `open_library` reads them.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.encoder: MiniEncoder = make_encoder(config)
+        self._store: Store | None = None
+        self._file = (0, 0)
+        self._is_closed = False
+        self.store()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store; may be called twice."""
+        self._is_closed = True
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        sees: str | None = None,
+        hears: str | None = None,
+        says: str | None = None,
+        top_k: int = 10,
+        threshold: float | None = None,
+    ) -> Results:
+        """The moments that answer a query, the best first.
+
+        Args:
+            text: of anything: what is seen, heard or said.
+            sees: of what is seen alone.
+            hears: of what is heard alone, speech aside.
+            says: of what is said alone.
+            top_k: how many moments at most.
+            threshold: 0..1, the least score; None takes the model's own, 0 shows the nearest however far.
+
+        Raises:
+            QueryError: nothing is asked, or it makes no sense.
+            StoreError: the store is closed, or damaged.
+        """
+        ask = Ask(text=text or "", sees=sees or "", hears=hears or "", says=says or "")
+        return search(ask, self.store(), self.encoder, top_k=top_k, threshold=threshold)
+
+    def videos(self) -> list[StoredVideo]:
+        """All videos, in order of their first indexing.
+
+        Raises:
+            StoreError: the store is closed, or damaged.
+        """
+        return self.store().videos()
+
+    def store(self) -> Store:
+        """The store, opened again where another file took its place, as a repair does."""
+        if self._is_closed:
+            raise StoreError("the library is closed", hint="savecli.open_library() opens it again")
+        file = self._identity()
+        if self._store is None or file != self._file:
+            opened = Store.open(self.config.store_dir, identity=self.encoder.identity, mode="read")
+            if self._store is not None:
+                self._store.close()
+            self._store, self._file = opened, file
+        return self._store
+
+    def _identity(self) -> tuple[int, int]:
+        """Which file the catalog is; nothing where there is none, which opening then says."""
+        try:
+            status = (self.config.store_dir / "catalog.db").stat()
+        except OSError:
+            return (0, 0)
+        return status.st_dev, status.st_ino
