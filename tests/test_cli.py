@@ -31,6 +31,7 @@ COMMANDS = [
     "rebuild",
     "relink",
     "search",
+    "shell",
     "show",
     "status",
     "train",
