@@ -82,6 +82,7 @@ class Library:
         sees: str | None = None,
         hears: str | None = None,
         says: str | None = None,
+        like: str | os.PathLike[str] | None = None,
         top_k: int = 10,
         threshold: float | None = None,
     ) -> Results:
@@ -92,6 +93,8 @@ class Library:
             sees: of what is seen alone.
             hears: of what is heard alone, speech aside.
             says: of what is said alone.
+            like: a picture, a sound or a video, or a part of one as in "dog.mp4@1:20-1:32", that the moments
+                are to be like; it is no answer to itself.
             top_k: how many moments at most.
             threshold: 0..1, the least score; None takes the model's own, 0 shows the nearest however far.
 
@@ -99,8 +102,13 @@ class Library:
             QueryError: nothing is asked, or it makes no sense.
             StoreError: the store is closed, or damaged.
         """
+        store, example = self.store(), None
+        if like is not None:
+            from savecli.example import load
+
+            example = load(os.fspath(like), self.config, store, self.encoder)
         ask = Ask(text=text or "", sees=sees or "", hears=hears or "", says=says or "")
-        return search(ask, self.store(), self.encoder, top_k=top_k, threshold=threshold)
+        return search(ask, store, self.encoder, top_k=top_k, threshold=threshold, example=example)
 
     def videos(self) -> list[StoredVideo]:
         """All videos, in order of their first indexing.

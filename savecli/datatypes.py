@@ -283,12 +283,14 @@ class Ask:
     Attributes:
         text: of anything: what is seen, heard or said.
         sees, hears, says: of what is seen, heard or said alone.
+        like: the example that is given beside it, as it was typed; for words only.
     """
 
     text: str = ""
     sees: str = ""
     hears: str = ""
     says: str = ""
+    like: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ import numpy as np
 from savecli.datatypes import Ask, MediaSpec, Moment, Results, Utterance
 from savecli.errors import QueryError
 from savecli.media.volumes import Volumes, absent
+from savecli.model import likeness
+from savecli.model.likeness import Example
 from savecli.model.score import MODALITIES, TERMS, Candidates, Query, Score, Stack
 from savecli.model.words import content
 from savecli.store import Kind, Store, StoredSegment
@@ -67,6 +69,7 @@ def search(
     *,
     top_k: int = 10,
     threshold: float | None = None,
+    example: Example | None = None,
     look: Callable[[], Volumes] = Volumes,
 ) -> Results:
     """The moments that answer a query.
@@ -77,6 +80,7 @@ def search(
         encoder: of the model that made the store.
         top_k: how many moments.
         threshold: score below which nothing matches; None takes the model's own, 0 shows all.
+        example: what the moments are to be like, besides; it is no answer to itself.
         look: what is mounted.
 
     Raises:
@@ -84,11 +88,11 @@ def search(
     """
     ask = Ask(text=ask) if isinstance(ask, str) else ask
     given = [text for text in (ask.text, ask.sees, ask.hears, ask.says) if text]
-    if not given or not all(text.strip() for text in given):
+    if not (given or example) or not all(text.strip() for text in given):
         raise empty_query()
-    least = encoder.score.threshold if threshold is None else threshold
+    least = _threshold(encoder.score, bool(given), example) if threshold is None else threshold
     with store.snapshot():
-        scored, looked = _score(encoder.queries(ask), store, encoder)
+        scored, looked = _score(encoder.queries(ask) if given else [], store, encoder, example)
     moments = [_moment(group) for group in _groups(scored)]
     moments.sort(key=lambda m: (-m.score, str(m.path), m.start_s))
     kept = tuple(_located(m, store, look) for m in [m for m in moments if m.score >= least][:top_k])
@@ -104,23 +108,38 @@ class _Looked:
     lacked_graph: bool = False
 
 
-def _score(queries: Sequence[Query], store: Store, encoder: QueryEncoder) -> tuple[list[_Scored], _Looked]:
+def _threshold(rule: Score, has_text: bool, example: Example | None) -> float:
+    """Scores of text and example are joined by their geometric mean, and so are their thresholds."""
+    own = [rule.threshold] if has_text else []
+    own += [likeness.THRESHOLD] if example else []
+    return float(np.exp(np.log(own).mean()))
+
+
+def _score(
+    queries: Sequence[Query], store: Store, encoder: QueryEncoder, example: Example | None
+) -> tuple[list[_Scored], _Looked]:
     """Every candidate of any modality, scored exactly; and whether all rows were candidates."""
     found: dict[int, None] = {}
     looked = _Looked()
-    for query in queries:
-        for term in (t for t in TERMS if t in query.rows):
-            hits = store.nearest(term, query.rows[term], N_CANDIDATES)
-            found |= dict.fromkeys(hit.segment_id for hit in hits)
-            looked.exact &= store.last_search_exact
-            looked.lacked_graph |= store.last_search_lacked_graph
+    asked = [(term, query.rows[term]) for query in queries for term in TERMS if term in query.rows]
+    for term, row in [*asked, *(example.asks() if example else [])]:
+        hits = store.nearest(term, row, N_CANDIDATES)
+        found |= dict.fromkeys(hit.segment_id for hit in hits)
+        looked.exact &= store.last_search_exact
+        looked.lacked_graph |= store.last_search_lacked_graph
     sampled, n_segments = store.sample(N_SAMPLE)
     library = gather(store, sampled, store.utterances(sampled), frames=False)
-    ids = sorted(found)
+    ids = sorted(found.keys() - (_own(example, store) if example else set()))
     times, spoken = store.frame_times(ids), store.utterances(ids)
     candidates = gather(store, ids, spoken)
-    joined = _join([_answer(query, candidates, library, n_segments, encoder.score) for query in queries])
-    said = _best_utterances(queries, candidates.said, [len(spoken[i]) for i in ids])
+    answers = [_answer(query, candidates, library, n_segments, encoder.score) for query in queries]
+    if example is not None:
+        shown = gather(store, sampled, store.utterances(sampled))
+        answers.append(_alike(example, candidates, shown))
+    joined = _join(answers)
+    rows = [query.rows["said"][None] for query in queries if "said" in query.rows]
+    rows += [example.rows["said"]] if example and "said" in example.rows and not rows else []
+    said = _best_utterances(rows, candidates.said, [len(spoken[i]) for i in ids])
     scored = []
     for i, segment in enumerate(store.segments(ids)):
         why: dict[str, float] = dict(zip(MODALITIES, joined.why[i].tolist(), strict=True))
@@ -189,6 +208,17 @@ def _answer(
     )
 
 
+def _alike(example: Example, candidates: Candidates, library: Candidates) -> _Answer:
+    found = likeness.likeness(example, candidates, library)
+    return _Answer(why=found.shares, evidence=found.shares.sum(axis=1), best=found.best)
+
+
+def _own(example: Example, store: Store) -> set[int]:
+    """The segments that the example itself is made of."""
+    segments = store.stored_segments(example.video_id) if example.video_id else []
+    return {s.segment_id for s in segments if s.start_s < example.end_s and s.end_s > example.start_s}
+
+
 def _join(answers: Sequence[_Answer]) -> _Answer:
     """Several texts asked at once must all be met: the geometric mean of their scores, shared out evenly.
 
@@ -207,15 +237,15 @@ def _join(answers: Sequence[_Answer]) -> _Answer:
     )
 
 
-def _best_utterances(queries: Sequence[Query], said: Stack, n_spoken: Sequence[int]) -> list[int]:
+def _best_utterances(asked: Sequence[NDArray[np.float32]], said: Stack, n_spoken: Sequence[int]) -> list[int]:
     """The place of the utterance in each segment that fits best, -1 for none; the first if none is asked for.
 
-    The last row may stand for all utterances together; a time and a snippet come from one of them.
+    Each of `asked` is (R, D). The last row of a segment may stand for all utterances together; a time and a
+    snippet come from one of them.
     """
-    asked = [query.rows["said"] for query in queries if "said" in query.rows]
     if not asked or not len(said.rows):
         return [0 if n else -1 for n in n_spoken]
-    cosines = said.rows @ asked[-1]
+    cosines = (said.rows @ asked[-1].T).max(axis=1)
     firsts = np.searchsorted(said.owners, np.arange(len(n_spoken)))
     lasts = np.searchsorted(said.owners, np.arange(len(n_spoken)), side="right")
     alone = [cosines[f:last][:n] for f, last, n in zip(firsts, lasts, n_spoken, strict=True)]

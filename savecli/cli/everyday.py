@@ -19,6 +19,7 @@ from savecli.cli.common import (
     Common,
     as_json,
     everywhere,
+    examined,
     identity,
     opened,
     pipelines,
@@ -169,6 +170,9 @@ def _watch(options: Options, config: Config, interval_s: float, tell: Tell, *, s
 @click.option("--hears", metavar="TEXT", help="What is to be heard there, speech aside.")
 @click.option("--says", metavar="TEXT", help="What is to be said there.")
 @click.option(
+    "--like", metavar="FILE[@START-END]", help="What a picture, a sound or a part of a video is like."
+)
+@click.option(
     "-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many moments."
 )
 @click.option(
@@ -189,6 +193,7 @@ def search(
     sees: str | None,
     hears: str | None,
     says: str | None,
+    like: str | None,
     top_k: int,
     threshold: float | None,
     show_all: bool,
@@ -203,13 +208,16 @@ def search(
     """Find the moments that a text describes, by what is seen, heard and said there.
 
     QUERY is matched with all three; --sees, --hears and --says each with one alone, beside QUERY or instead
-    of it. Each moment comes with its reason: how much what is seen, heard and said there adds to its score.
-    Exit code 1 if nothing matches. The results keep their numbers for save open, show and export.
+    of it. --like looks for what resembles an example, which is no answer to itself; its score is how far a
+    moment has come from what is usual here (0) to the same thing (1).
+
+    Each moment comes with its reason: how much what is seen, heard and said there adds to its score. Exit code
+    1 if nothing matches. The results keep their numbers for save open, show and export.
     """
     asked = {"text": query, "sees": sees, "hears": hears, "says": says}
     given = {name: text for name, text in asked.items() if text is not None}
-    if not given:
-        raise click.UsageError("Give a QUERY, or one of --sees, --hears and --says.")
+    if not given and like is None:
+        raise click.UsageError("Give a QUERY, or one of --sees, --hears, --says and --like.")
     config = settings(**common)
     from savecli import render
     from savecli.datatypes import Ask
@@ -218,9 +226,11 @@ def search(
 
     if not all(given.values()):
         raise empty_query()
-    ask, encoder = Ask(**given), searcher(config)
+    ask, encoder = Ask(**given, like=like or ""), searcher(config)
+    least = 0.0 if show_all else threshold
     with opened(config, encoder.identity) as store:
-        results = run(ask, store, encoder, top_k=top_k, threshold=0.0 if show_all else threshold)
+        example = None if like is None else examined(like, config, store, encoder)
+        results = run(ask, store, encoder, top_k=top_k, threshold=least, example=example)
     if as_json:
         render.results_json(results)
     elif only_paths or paths0:

@@ -96,7 +96,8 @@ def asked(ask: Ask | str) -> str:
     ask = Ask(text=ask) if isinstance(ask, str) else ask
     aimed = zip(MODALITIES, (ask.sees, ask.hears, ask.says), strict=True)
     free = [f'"{plain(ask.text)}"'] if ask.text else []
-    return ", ".join([*free, *(f'{name} "{plain(text)}"' for name, text in aimed if text)])
+    like = [f"like {plain(ask.like)}"] if ask.like else []
+    return ", ".join([*free, *(f'{name} "{plain(text)}"' for name, text in aimed if text), *like])
 
 
 def _moment_text(rank: int, moment: records.Moment) -> Text:
