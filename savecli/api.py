@@ -13,16 +13,19 @@ or processes, open one each.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from savecli import config as settings
+from savecli import query as language
 from savecli.config import Config
-from savecli.datatypes import Ask, Results
+from savecli.datatypes import Results
 from savecli.errors import StoreError
+from savecli.example import load
 from savecli.pipeline import make_encoder
-from savecli.search import search
+from savecli.search import Show, search
 from savecli.store import Store, StoredVideo
 
 if TYPE_CHECKING:
@@ -77,30 +80,62 @@ class Library:
 
     def search(
         self,
-        text: str | None = None,
+        text: str | Sequence[str] = (),
         *,
         sees: str | None = None,
         hears: str | None = None,
         says: str | None = None,
+        like: str | os.PathLike[str] | None = None,
+        against: Sequence[str] = (),
+        phrases: Sequence[str] = (),
+        regexes: Sequence[str] = (),
+        filters: Mapping[str, str | Sequence[str]] = MappingProxyType({}),
         top_k: int = 10,
         threshold: float | None = None,
+        by_video: bool = False,
+        copies: bool = False,
+        explain: bool = False,
     ) -> Results:
         """The moments that answer a query, the best first.
 
         Args:
-            text: of anything: what is seen, heard or said.
+            text: what `save search` takes, in the language of docs/search.md: of what is seen, heard or said.
+                Several texts must all be met.
             sees: of what is seen alone.
             hears: of what is heard alone, speech aside.
             says: of what is said alone.
-            top_k: how many moments at most.
+            like: a picture, a sound or a video, or a part of one as in "dog.mp4@1:20-1:32", that the moments
+                are to be like; it is no answer to itself.
+            against: texts of what is not to be there.
+            phrases: words that are said exactly so.
+            regexes: regular expressions for what is said.
+            filters: by name, as in ``{"in": "~/Movies", "has": ["speech"], "since": "2024-05"}``.
+            top_k: how many moments at most, or videos.
             threshold: 0..1, the least score; None takes the model's own, 0 shows the nearest however far.
+            by_video: puts the moments of a video together.
+            copies: also gives moments that repeat a better one of another video.
+            explain: fills in each moment's `terms`.
 
         Raises:
             QueryError: nothing is asked, or it makes no sense.
             StoreError: the store is closed, or damaged.
         """
-        ask = Ask(text=text or "", sees=sees or "", hears=hears or "", says=says or "")
-        return search(ask, self.store(), self.encoder, top_k=top_k, threshold=threshold)
+        base = language.given(
+            sees=sees,
+            hears=hears,
+            says=says,
+            like=None if like is None else os.fspath(like),
+            against=against,
+            phrases=phrases,
+            regexes=regexes,
+            filters={name: [own] if isinstance(own, str) else own for name, own in filters.items()},
+        )
+        ask = language.parse([text] if isinstance(text, str) else text, base)
+        language.require(ask)
+        show = Show(top_k=top_k, threshold=threshold, by_video=by_video, copies=copies, explain=explain)
+        store = self.store()
+        example = load(ask.like, self.config, store, self.encoder) if ask.like else None
+        return search(ask, store, self.encoder, show=show, example=example)
 
     def videos(self) -> list[StoredVideo]:
         """All videos, in order of their first indexing.

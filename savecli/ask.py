@@ -100,6 +100,7 @@ class Ask:
         phrases: exact words that must be said.
         banned: exact words that must not be said.
         regexes: regular expressions that what is said must meet, accents and case folded.
+        like: the example that is given beside it, as it was typed. What searches gets its rows.
         where: which videos are looked at.
     """
 
@@ -112,6 +113,7 @@ class Ask:
     phrases: tuple[Phrase, ...] = ()
     banned: tuple[Phrase, ...] = ()
     regexes: tuple[str, ...] = ()
+    like: str = ""
     where: Where = Where()
 
     @property

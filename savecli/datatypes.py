@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from savecli.ask import AIMS as AIMS
 from savecli.ask import HAS as HAS
@@ -296,7 +296,7 @@ class Terms:
     """What one text of a query found in the best segment of a moment: how the score came about.
 
     Attributes:
-        text, aim, weight: see `Part`.
+        text, aim, weight: see `Part`; aim "like" for an example, whose evidence is what it adds to the score.
         is_against: whether it should not be there.
         cosines: of what is seen, heard, said, and of the fused row, as far as there is any.
         words: 0..1, the share of the text's words that are said there, by their worth.
@@ -307,7 +307,7 @@ class Terms:
     """
 
     text: str
-    aim: Aim
+    aim: Aim | Literal["like"]
     weight: float
     is_against: bool
     cosines: Mapping[str, float]

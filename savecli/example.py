@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from savecli.config import Config
 from savecli.datatypes import Embedding, Media, MediaSpec, Sound, Transcript, WaveformBlock
 from savecli.errors import MediaError, NoPictureError, QueryError
 from savecli.media.footage import Timeline
@@ -24,7 +25,7 @@ from savecli.media.sound import Cutter
 from savecli.media.worker import Decoder
 from savecli.model.likeness import Example
 from savecli.model.score import Term
-from savecli.pipeline import Encoder, Transcriber
+from savecli.pipeline import Encoder, Transcriber, make_transcriber
 from savecli.store import Store, StoredVideo
 from savecli.times import seconds
 
@@ -106,6 +107,21 @@ def read(spec: Spec, store: Store, senses: Senses) -> Example:
     except MediaError as error:
         raise QueryError(f"{spec.path}: {error.message}", hint=error.hint) from error
     return _example(spec, rows)
+
+
+def load(text: str, config: Config, store: Store, encoder: Encoder) -> Example:
+    """The example that a text names, with the decoder and the transcriber of the settings.
+
+    Raises:
+        QueryError: see `parse` and `read`.
+        WeightsError, SpeechError: what listens is not there or cannot run.
+    """
+    senses = Senses(
+        decoder=lambda: Decoder(stall_s=config.stall_s),
+        encoder=encoder,
+        transcriber=lambda: make_transcriber(config),
+    )
+    return read(parse(text), store, senses)
 
 
 def _stored(path: Path, store: Store) -> StoredVideo | None:

@@ -7,10 +7,11 @@ the language is text to look for. Values of filters are checked, and a bad one i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from savecli import fold
@@ -106,13 +107,24 @@ class _Reading:
             weight = _weight(found["weight"]) if found["weight"] else 1.0
             self._part(Part(text=value.strip(), aim=AIMED[key], weight=weight), against=against)
         elif found["quoted"] is not None:
-            self._phrase(value, against=against)
+            self._quoted(value, against=against)
         elif (found["minus"] or found["weight"]) and fold.words(value):
             weight = _weight(found["weight"]) if found["weight"] else 1.0
             self._part(Part(text=value.strip(), weight=weight), against=against)
         else:
             return False
         return True
+
+    def _quoted(self, text: str, *, against: bool) -> None:
+        """A phrase; or a text with a minus or a weight, which a shell would have taken the quotes from."""
+        head = _ARGUMENT.match(text)
+        if head is None or not (head["minus"] or head["weight"]) or _is_number(text) or not fold.words(text):
+            self._phrase(text, against=against)
+            return
+        weight = _weight(head["weight"]) if head["weight"] else 1.0
+        self._part(
+            Part(text=text[head.end() :].strip(), weight=weight), against=against ^ bool(head["minus"])
+        )
 
     def _part(self, part: Part, *, against: bool) -> None:
         if against:
@@ -131,6 +143,53 @@ class _Reading:
         return replace(self.ask, text=text)
 
 
+def given(
+    *,
+    sees: str | None = None,
+    hears: str | None = None,
+    says: str | None = None,
+    like: str | None = None,
+    against: Sequence[str] = (),
+    phrases: Sequence[str] = (),
+    regexes: Sequence[str] = (),
+    filters: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Ask:
+    """What options and arguments ask beside the text of a query; None and () ask nothing.
+
+    Args:
+        sees: what is to be seen there.
+        hears: what is to be heard there, speech aside.
+        says: what is to be said there.
+        like: the example that is given.
+        against: texts of what should not be there.
+        phrases: exact words, as `phrase` reads them.
+        regexes: regular expressions for what is said.
+        filters: values by their names in the language, as in FILTERS.
+
+    Raises:
+        QueryError: a text that is blank, a phrase without words, or a filter that makes no sense.
+    """
+    texts = [text for text in (sees, hears, says, *against) if text is not None]
+    if not all(text.strip() for text in texts):
+        raise empty_query()
+    where = Where()
+    for key, values in filters.items():
+        if key not in FILTERS:
+            raise QueryError(f"no filter is called {key!r}", hint=f"there are {', '.join(FILTERS)}")
+        for value in values:
+            where = narrow(where, key, value)
+    return Ask(
+        sees=sees or "",
+        hears=hears or "",
+        says=says or "",
+        against=tuple(Part(text=text) for text in against),
+        phrases=tuple(phrase(text) for text in phrases),
+        regexes=tuple(regexes),
+        like=like or "",
+        where=where,
+    )
+
+
 def empty_query() -> QueryError:
     """What to raise where a query, or what one modality should answer to, is blank."""
     return QueryError("the query is empty", hint='save search "man says good boy"')
@@ -145,7 +204,7 @@ def require(ask: Ask) -> None:
     texts = [part.text for part in (*ask.parts, *ask.against)]
     if not all(text.strip() for text in texts):
         raise empty_query()
-    if ask.parts or ask.is_exact:
+    if ask.parts or ask.is_exact or ask.like:
         return
     if ask.against or ask.banned:
         raise QueryError(

@@ -18,14 +18,14 @@ from types import ModuleType
 PROMPT = "save> "
 FILE = "history"
 N_KEPT = 1000
-_TOKEN = re.compile(r'(?:[^\s"]|"[^"]*")+|"')
+_TOKEN = re.compile(r'(?:[^\s"(]|"[^"]*"|\([^()]*\))+|["(]')
 _MORE = 2  # a history file may grow to so many times N_KEPT before it is cut
 
 
 def words(line: str, options: Mapping[str, bool]) -> list[str]:
-    """What a line asks of `save search`: its options, and all the rest as one query, as it was typed.
+    """What a line asks of `save search`: its options, and all the rest as texts, as they were typed.
 
-    Only double quotes hold a value together: an apostrophe is part of a word.
+    Only double quotes and parentheses hold words together: an apostrophe is part of a word.
 
     Args:
         line: as typed.
@@ -48,7 +48,7 @@ def words(line: str, options: Mapping[str, bool]) -> list[str]:
             given.append(token)
         else:
             text.append(token)
-    return [*given, *(["--", " ".join(text)] if text else [])]
+    return [*given, *(["--", *text] if text else [])]
 
 
 def command(line: str) -> list[str]:

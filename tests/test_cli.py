@@ -315,4 +315,4 @@ class TestSearch:
     def test_no_text_at_all_is_a_usage_error(self, end, asked):
         code, _, err = end("search", "-k", "3")
         assert (code, asked) == (2, [])
-        assert "Give a QUERY, or one of --sees, --hears, --says, --phrase and --regex" in err
+        assert "Give a QUERY, or one of --sees, --hears, --says, --like, --phrase and --regex" in err

@@ -53,6 +53,10 @@ CASES = {
     "quotes": (['"good boy" at home'], {"text": "at home", "phrases": (phrase("good boy"),)}),
     "curly quotes": (["\u201cgood boy\u201d"], {"phrases": (phrase("good boy"),)}),
     "minus and quotes": (['-"bad boy" dog'], {"text": "dog", "banned": (phrase("bad boy"),)}),
+    "quotes around a minus": (
+        ['"2:dog" "-a cat" "3:green grass"'],
+        {"more": (part("dog", 2), part("green grass", 3)), "against": (part("a cat"),)},
+    ),
     "parentheses": (["(a dog)"], {"text": "(a dog)"}),
     "times": (["at 2:30", "5:1"], {"text": "at 2:30 5:1"}),
     "a number below zero": (["-5 degrees"], {"text": "-5 degrees"}),

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from savecli.datatypes import Ask
 from savecli.errors import QueryError
+from savecli.model.likeness import Example
+from savecli.query import phrase
 from savecli.search import SNIPPET_CHARACTERS, Show, moments, search
 
 A, B, C = Path("/videos/a.mp4"), Path("/videos/b.mp4"), Path("/videos/c.mp4")
@@ -22,9 +24,9 @@ A, B, C = Path("/videos/a.mp4"), Path("/videos/b.mp4"), Path("/videos/c.mp4")
 def find(colour_store, encoder):
     """Searches with copies shown: videos of the same plain colours are copies of one another."""
 
-    def find_(query, *, top_k=10, threshold=None, copies=True, **options):
+    def find_(query, *, top_k=10, threshold=None, copies=True, example=None, **options):
         show = Show(top_k=top_k, threshold=threshold, copies=copies, **options)
-        return search(query, colour_store, encoder, show=show)
+        return search(query, colour_store, encoder, show=show, example=example)
 
     return find_
 
@@ -340,3 +342,100 @@ def test_a_hopeless_candidate_still_scores_the_sum_of_its_reasons(put, find, enc
 def test_with_few_rows_every_one_is_looked_at(put, find):
     put(A, ["red"])
     assert find("red").exact
+
+
+def like(encoder, *, seen="", heard="", said="", **own):
+    rows = {"seen": seen, "heard": heard, "said": said}
+    return Example(
+        name="x",
+        rows={k: np.stack([encoder.row(t) for t in v.split("|")]) for k, v in rows.items() if v},
+        **own,
+    )
+
+
+def test_what_is_like_an_example_is_found_by_what_the_example_has(put, find, encoder):
+    put(A, ["red", "blue"], heard=[("green",)])
+    put(B, ["blue"], said=[("red",)])
+    put(C, ["blue", "blue"], heard=[(), ("red",)])
+    for example, path, reason in (
+        (like(encoder, seen="red"), A, "seen"),
+        (like(encoder, heard="red"), C, "heard"),
+        (like(encoder, said="red"), B, "said"),
+    ):
+        (moment,) = find(Ask(), example=example).moments
+        assert moment.path == path
+        assert moment.score == pytest.approx(1, abs=0.01)
+        assert moment.why == pytest.approx(
+            {**dict.fromkeys(("seen", "heard", "said"), 0), reason: moment.score}
+        )
+
+
+def test_reasons_of_an_example_and_a_text_add_up_to_the_score(put, find, encoder):
+    put(A, ["red green", "red"], said=[("blue", "green"), ()], heard=[("green",), ()], fused=True)
+    put(B, ["green"], said=[("blue",)])
+    example = like(encoder, seen="red|green", heard="green", said="blue")
+    for ask in (Ask(), Ask(says="blue"), Ask(text="red", says="green")):
+        for moment in find(ask, example=example, threshold=0).moments:
+            assert sum(moment.why.values()) == pytest.approx(moment.score)
+            assert 0 <= moment.score <= 1
+
+
+def test_text_and_example_must_both_be_met(put, find, encoder):
+    put(A, ["red"], said=[("green",)])
+    put(B, ["red"], said=[("blue",)])
+    put(C, ["blue"], said=[("green",)])
+    both = find(Ask(says="green"), example=like(encoder, seen="red"), threshold=0).moments
+    assert both[0].path == A
+    assert both[0].score > max(moment.score for moment in both[1:])
+
+
+def test_an_example_is_no_answer_to_itself(put, find, encoder, colour_store):
+    put(A, ["red", "red", "red"])
+    put(B, ["red"])
+    own = colour_store.video(A).video_id
+    assert [
+        m.path for m in find(Ask(), example=like(encoder, seen="red", video_id=own, end_s=6)).moments
+    ] == [B]
+    part = find(Ask(), example=like(encoder, seen="red", video_id=own, start_s=2, end_s=4)).moments
+    assert {(m.path, m.start_s) for m in part} == {(B, 0), (A, 0), (A, 4)}
+
+
+def test_words_like_those_of_an_example_are_shown(put, find, encoder):
+    put(A, ["blue"], said=[("blue", "green", "red")])
+    (moment,) = find(Ask(), example=like(encoder, said="green|green")).moments
+    assert moment.snippet.split()[0] == "green"
+    assert moment.best_s == pytest.approx(0.1)
+
+
+def test_what_is_not_like_it_is_below_the_threshold(put, find, encoder):
+    put(A, ["green"])
+    results = find(Ask(), example=like(encoder, seen="red"))
+    assert results.moments == ()
+    assert results.nearest.path == A
+
+
+def test_an_example_alone_is_enough_and_a_blank_text_beside_it_is_not(put, find, encoder):
+    put(A, ["red"])
+    with pytest.raises(QueryError):
+        find(Ask(sees=" "), example=like(encoder, seen="red"))
+    with pytest.raises(QueryError):
+        find(Ask())
+
+
+def test_an_example_tells_how_its_score_came_about(put, find, encoder):
+    put(A, ["red"], said=[("blue",)])
+    put(B, ["green"])
+    example = like(encoder, seen="red", said="blue")
+    (moment,) = find(Ask(), example=example, explain=True).moments
+    (terms,) = moment.terms
+    assert (terms.text, terms.aim, terms.score) == ("x", "like", pytest.approx(moment.score))
+    assert terms.cosines == pytest.approx({"seen": 1, "said": 1}, abs=0.01)
+    assert sum(terms.evidence.values()) == pytest.approx(moment.score)
+
+
+def test_exact_words_and_an_example_are_joined(put, find, encoder):
+    put(A, ["blue"], said=[("green",)])
+    put(B, ["red"], said=[("green",)])
+    put(C, ["red"], said=[("blue",)])
+    results = find(Ask(phrases=(phrase("green"),)), example=like(encoder, seen="red"), threshold=0)
+    assert [moment.path for moment in results.moments] == [B, A]

@@ -17,25 +17,27 @@ OPTIONS = {"-k": True, "--top-k": True, "--sees": True, "--says": True, "--json"
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("a dog on a beach", ["--", "a dog on a beach"]),
-        ("a dog -k 3 on a beach", ["-k", "3", "--", "a dog on a beach"]),
+        ("a dog on a beach", ["--", "a", "dog", "on", "a", "beach"]),
+        ("a dog -k 3 on a beach", ["-k", "3", "--", "a", "dog", "on", "a", "beach"]),
         ("-k3 --json dog", ["-k3", "--json", "--", "dog"]),
         ("--top-k=3 dog", ["--top-k=3", "--", "dog"]),
         ('--sees "a red car" night', ["--sees", "a red car", "--", "night"]),
         ('--sees="a red car"', ["--sees=a red car"]),
-        ('"good boy" 2:dog -cat', ["--", '"good boy" 2:dog -cat']),
-        ("a man who doesn't talk", ["--", "a man who doesn't talk"]),
-        ("it is 5 o'clock --says yes", ["--says", "yes", "--", "it is 5 o'clock"]),
+        ('"good boy" 2:dog -cat', ["--", '"good boy"', "2:dog", "-cat"]),
+        ("a man who doesn't talk", ["--", "a", "man", "who", "doesn't", "talk"]),
+        ("it is 5 o'clock --says yes", ["--says", "yes", "--", "it", "is", "5", "o'clock"]),
         ("-kitten", ["--", "-kitten"]),
         ("--nope dog", ["--nope", "--", "dog"]),
-        ("-f -- --json is a word", ["-f", "--", "--json is a word"]),
+        ("-f -- --json is a word", ["-f", "--", "--json", "is", "a", "word"]),
         ("dog -k", ["-k", "--", "dog"]),
-        ('one "open quote', ["--", 'one " open quote']),
+        ('one "open quote', ["--", "one", '"', "open", "quote"]),
         ("C:\\videos\\dog", ["--", "C:\\videos\\dog"]),
+        ('sees:(a red car) "good boy"', ["--", "sees:(a red car)", '"good boy"']),
+        ("clip (1 of 2", ["--", "clip", "(", "1", "of", "2"]),
         ("", []),
     ],
 )
-def test_a_line_is_options_and_one_query_as_it_was_typed(line, expected):
+def test_a_line_is_options_and_texts_as_they_were_typed(line, expected):
     assert words(line, OPTIONS) == expected
 
 

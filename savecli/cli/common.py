@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from savecli.api import Library
     from savecli.config import Config
     from savecli.model.encode import MiniEncoder
+    from savecli.model.likeness import Example
     from savecli.pipeline import Pipeline
     from savecli.store import Store
 
@@ -109,6 +110,15 @@ def searcher(config: Config) -> MiniEncoder:
 
     library = warm(config)
     return make_encoder(config) if library is None else library.encoder
+
+
+def examined(text: str, config: Config, store: Store, encoder: MiniEncoder) -> Example:
+    """The example that --like names; what is not stored takes a moment to read."""
+    from savecli import render
+    from savecli.example import load
+
+    with render.busy("reading the example"):
+        return load(text, config, store, encoder)
 
 
 def warm(config: Config) -> Library | None:

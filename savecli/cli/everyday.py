@@ -23,7 +23,6 @@ from savecli.cli.common import (
     opened,
     pipelines,
     said,
-    searcher,
     settings,
 )
 

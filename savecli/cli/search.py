@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from savecli.cli import moments
-from savecli.cli.common import DONE, NOTHING, Command, Common, as_json, everywhere, opened, said, settings
+from savecli.cli.common import (
+    DONE,
+    NOTHING,
+    Command,
+    Common,
+    as_json,
+    everywhere,
+    examined,
+    opened,
+    said,
+    searcher,
+    settings,
+)
 
 if TYPE_CHECKING:
     from savecli.config import Config
@@ -25,6 +37,7 @@ class Asked(TypedDict):
     sees: str | None
     hears: str | None
     says: str | None
+    like: str | None
     against: tuple[str, ...]
     phrases: tuple[str, ...]
     regexes: tuple[str, ...]
@@ -117,6 +130,9 @@ _asking = _options(
     click.option("--hears", metavar="TEXT", help="What is to be heard there, speech aside."),
     click.option("--says", metavar="TEXT", help="What is to be said there."),
     click.option(
+        "--like", metavar="FILE[@START-END]", help="What a picture, a sound or a part of a video is like."
+    ),
+    click.option(
         "--not", "against", multiple=True, metavar="TEXT", help='What is not to be there; as "-TEXT".'
     ),
     click.option(
@@ -183,9 +199,10 @@ _showing = _options(
 def search(query: tuple[str, ...], **given: Unpack[Given]) -> int:
     """Find the moments that a text describes, by what is seen, heard and said there.
 
-    QUERY is matched with all three; --sees, --hears and --says each with one alone. Each moment comes with
-    its reason: how much what is seen, heard and said there adds to its score. Exit code 1 if nothing matches.
-    The results keep their numbers for save open, show and export.
+    QUERY is matched with all three; --sees, --hears and --says each with one alone. --like looks for what
+    resembles an example, which is no answer to itself. Each moment comes with its reason: how much what is
+    seen, heard and said there adds to its score. Exit code 1 if nothing matches. The results keep their
+    numbers for save open, show and export.
 
     \b
     a dog on a beach           words in any order, one text also without quotes
@@ -223,8 +240,10 @@ def _asks(query: tuple[str, ...], given: Given) -> Iterator[tuple[str | None, As
             raise click.UsageError("There is no query to run.")
         yield from ((text, parse([text], base)) for text in several)
         return
-    if not query and not (base.parts or base.is_exact or base.against):
-        raise click.UsageError("Give a QUERY, or one of --sees, --hears, --says, --phrase and --regex.")
+    if not query and not (base.parts or base.is_exact or base.against or base.like):
+        raise click.UsageError(
+            "Give a QUERY, or one of --sees, --hears, --says, --like, --phrase and --regex."
+        )
     ask = parse(query, base)
     require(ask)
     yield None, ask
@@ -233,25 +252,17 @@ def _asks(query: tuple[str, ...], given: Given) -> Iterator[tuple[str | None, As
 def _base(given: Given) -> Ask:
     """What the options ask."""
     from savecli import query as language
-    from savecli.datatypes import Ask, Part
 
-    aimed = (given["sees"], given["hears"], given["says"])
-    texts = [text for text in (*aimed, *given["against"]) if text is not None]
-    if not all(text.strip() for text in texts):
-        raise language.empty_query()
-    ask = Ask(
-        sees=given["sees"] or "",
-        hears=given["hears"] or "",
-        says=given["says"] or "",
-        against=tuple(Part(text=text) for text in given["against"]),
-        phrases=tuple(language.phrase(text) for text in given["phrases"]),
+    return language.given(
+        sees=given["sees"],
+        hears=given["hears"],
+        says=given["says"],
+        like=given["like"],
+        against=given["against"],
+        phrases=given["phrases"],
         regexes=given["regexes"],
+        filters=_filters(given),
     )
-    where = ask.where
-    for key, values in _filters(given).items():
-        for value in values:
-            where = language.narrow(where, key, value)
-    return replace(ask, where=where)
 
 
 def _filters(given: Given) -> dict[str, tuple[str, ...]]:
@@ -281,7 +292,6 @@ def _lines(name: str) -> list[str]:
 
 def _run(config: Config, asks: Sequence[Ask], given: Given) -> list[Results]:
     """Every query on one opened store, with one model, which is loaded if one of them has a meaning."""
-    from savecli.pipeline import make_encoder
     from savecli.query import require
     from savecli.search import Show
     from savecli.search import search as run
@@ -295,9 +305,12 @@ def _run(config: Config, asks: Sequence[Ask], given: Given) -> list[Results]:
         copies=given["copies"],
         explain=given["explain"],
     )
-    encoder = make_encoder(config) if any(ask.parts or ask.against for ask in asks) else None
+    like = given["like"]
+    needs = like is not None or any(ask.parts or ask.against for ask in asks)
+    encoder = searcher(config) if needs else None
     with opened(config, encoder.identity if encoder else None) as store:
-        found = [run(ask, store, encoder, show=show) for ask in asks]
+        example = None if like is None or encoder is None else examined(like, config, store, encoder)
+        found = [run(ask, store, encoder, show=show, example=example) for ask in asks]
     return [_few(results) for results in found] if given["show_all"] and not _is_given("top_k") else found
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.float32]
     Values = NDArray[np.float64]
+    Cosines = Mapping[Term, Values]
 
 WEIGHTS: Mapping[Term, float] = {"seen": 0.5, "heard": 0.25, "said": 0.25}
 THRESHOLD = 0.5
@@ -73,10 +74,14 @@ class Likeness:
         shares: (n, 3) what is seen, heard and said adds to the score.
         best: by kind of row ("frames", "heard", "said"), (n,) the place in its segment of the row that is
             most alike; -1 for none.
+        cosines: by kind, (n,) how alike what it has is; -inf where a segment has none.
+        usual: by kind, how alike the middle of the library is.
     """
 
     shares: Values
     best: Mapping[str, NDArray[np.int64]]
+    cosines: Cosines
+    usual: Mapping[str, float]
 
 
 def likeness(example: Example, candidates: Candidates, library: Candidates) -> Likeness:
@@ -89,14 +94,15 @@ def likeness(example: Example, candidates: Candidates, library: Candidates) -> L
     """
     total = sum(WEIGHTS[term] for term in example.rows)
     shares = np.zeros((candidates.n, len(MODALITIES)))
+    cosines: dict[Term, Values] = {}
+    usual: dict[str, float] = {}
     best = {}
     for term, rows in example.rows.items():
-        stack, place = _stack(candidates, term), _kind(term)
-        usual = _usual(_cosines(rows, _stack(library, term), library.n)[0])
-        cosines, best[place] = _cosines(rows, stack, candidates.n)
-        reached = ((cosines - usual) / max(1 - usual, 1e-6)).clip(0, 1)
+        usual[term] = _usual(_cosines(rows, _stack(library, term), library.n)[0])
+        cosines[term], best[_kind(term)] = _cosines(rows, _stack(candidates, term), candidates.n)
+        reached = ((cosines[term] - usual[term]) / max(1 - usual[term], 1e-6)).clip(0, 1)
         shares[:, MODALITIES.index(term)] = WEIGHTS[term] / total * reached
-    return Likeness(shares=shares, best=best)
+    return Likeness(shares=shares, best=best, cosines=cosines, usual=usual)
 
 
 def _kind(term: Term) -> str:

@@ -163,6 +163,7 @@ def asked(ask: Ask | str) -> str:
     told += [f"/{plain(regex)}/" for regex in ask.regexes]
     told += [f"not {_part(part)}" for part in ask.against]
     told += [f'not the words "{plain(phrase.text)}"' for phrase in ask.banned]
+    told += [f"like {plain(ask.like)}"] if ask.like else []
     return ", ".join(told)
 
 
@@ -209,7 +210,9 @@ def _snippet_text(moment: records.Moment) -> Text:
 
 
 def _explained(terms: records.Terms) -> str:
-    """How one text's score came about, in a line."""
+    """How the score of a text or an example came about, in a line."""
+    if terms.aim == "like":
+        return _likened(terms)
     part = _part(records.Part(text=terms.text, aim=terms.aim, weight=terms.weight))
     middle, spread, n_segments = terms.background
     evidence = "  ".join(
@@ -224,3 +227,12 @@ def _explained(terms: records.Terms) -> str:
         f" words {terms.words:.2f}{letters}; evidence {evidence};"
         f" background {middle:.2f} and {spread:.2f} above it, of {n_segments} segments"
     )
+
+
+def _likened(terms: records.Terms) -> str:
+    kinds = "  ".join(
+        f"{name} {terms.cosines[name]:.2f} ({terms.usual[name]:.2f} is usual)"
+        for name in MODALITIES
+        if name in terms.cosines
+    )
+    return f"like {plain(terms.text)} {terms.score:.2f}: cosine {kinds}"

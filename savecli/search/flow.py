@@ -6,17 +6,23 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from savecli import query as language
 from savecli.datatypes import Ask, Moment, Results, Where
 from savecli.media.volumes import Volumes
+from savecli.model.likeness import Example
 from savecli.model.score import MODALITIES, TERMS, Stack
-from savecli.search import bounds, exact, moments, names, snippet
+from savecli.search import alike, bounds, exact, moments, names, snippet
+from savecli.search.alike import Alike
 from savecli.search.moments import Draft, Scored
 from savecli.search.scoring import QueryEncoder, Text, answer, explain, gather, read
 from savecli.store import Store, StoredSegment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 N_CANDIDATES = 200
 MOST_IN_VIDEO = 5
@@ -54,6 +60,7 @@ def search(
     top_k: int = 10,
     threshold: float | None = None,
     show: Show | None = None,
+    example: Example | None = None,
     look: Callable[[], Volumes] = Volumes,
 ) -> Results:
     """The moments that answer a query.
@@ -65,16 +72,19 @@ def search(
         top_k: how many moments.
         threshold: score below which nothing matches; None takes the model's own, 0 shows all.
         show: more of the same; it goes before `top_k` and `threshold`.
+        example: what the moments are to be like, besides; it is no answer to itself.
         look: what is mounted.
 
     Raises:
         QueryError: nothing is asked, one of the texts is blank, or a regular expression never ends.
     """
     ask = Ask(text=ask) if isinstance(ask, str) else ask
+    if example is not None:
+        ask = replace(ask, like=example.name)
     language.require(ask)
     show = show or Show(top_k=top_k, threshold=threshold)
     with store.snapshot():
-        return _Search(ask, store, encoder, show, look).run()
+        return _Search(ask, store, encoder, show, example, look).run()
 
 
 class _Search:
@@ -86,6 +96,7 @@ class _Search:
         store: Store,
         encoder: QueryEncoder | None,
         show: Show,
+        example: Example | None,
         look: Callable[[], Volumes],
     ) -> None:
         self._ask = ask
@@ -95,6 +106,7 @@ class _Search:
         self._look = look
         self._videos: Collection[int] | None = None
         self._texts: list[Text] = []
+        self._alike = None if example is None else Alike.of(example, store)
         self._names = names.Names()
         self._is_exact = True
         self._lacked_graph = False
@@ -109,7 +121,7 @@ class _Search:
             )
         drafts = self._said() if self._ask.is_exact else self._meant()
         drafts.sort(key=lambda draft: draft.order)
-        own = self._encoder.score.threshold if self._encoder is not None else 0.0
+        own = self._threshold()
         least = own if self._show.threshold is None else self._show.threshold
         passed = [draft for draft in drafts if draft.is_exact or draft.score >= least]
         below = (draft for draft in drafts if not draft.is_exact and draft.score < least)
@@ -126,29 +138,40 @@ class _Search:
             threshold=own,
         )
 
+    def _threshold(self) -> float:
+        text = self._encoder.score.threshold if self._encoder is not None else 0.0
+        has_example = self._alike is not None
+        return alike.threshold(text, has_text=bool(self._ask.parts), has_example=has_example)
+
     def _meant(self) -> list[Draft]:
-        """Moments near to what the texts mean."""
-        assert self._encoder is not None  # noqa: S101 - `require` has seen a text
+        """Moments near to what the texts mean, and like the example."""
+        wanted = [text.query.rows for text in self._texts if not text.is_against]
+        rows = [(term, own[term]) for own in wanted for term in TERMS if term in own]
         found: dict[int, None] = {}
-        for text in self._texts:
-            for term in (t for t in TERMS if t in text.query.rows and not text.is_against):
-                hits = self._store.nearest(term, text.query.rows[term], N_CANDIDATES, videos=self._videos)
-                found |= dict.fromkeys(hit.segment_id for hit in hits)
-                self._is_exact &= self._store.last_search_exact
-                self._lacked_graph |= self._store.last_search_lacked_graph
+        for term, row in [*rows, *(self._alike.example.asks() if self._alike else [])]:
+            hits = self._store.nearest(term, row, N_CANDIDATES, videos=self._videos)
+            found |= dict.fromkeys(hit.segment_id for hit in hits)
+            self._is_exact &= self._store.last_search_exact
+            self._lacked_graph |= self._store.last_search_lacked_graph
         self._names = names.look_up([t.query for t in self._texts], self._store, self._videos)
         found |= dict.fromkeys(self._names.segments)
-        scored = self._scored(sorted(found))
+        scored = self._scored(sorted(found.keys() - self._own))
         spoilt = self._spoilt(scored)
         return moments.joined([one for one in scored if one.segment.segment_id not in spoilt])
 
+    @property
+    def _own(self) -> frozenset[int]:
+        """The segments that the example is made of."""
+        return self._alike.own if self._alike else frozenset()
+
     def _scored(self, ids: Sequence[int]) -> list[Scored]:
-        """These segments with what all texts find in them."""
-        assert self._encoder is not None  # noqa: S101
+        """These segments with what all texts, and the example, find in them."""
+        assert self._encoder is not None  # noqa: S101 - who asks for more than exact words has one
         times, spoken = self._store.frame_times(ids), self._store.utterances(ids)
         candidates = self._names.told(ids, gather(self._store, ids, spoken))
-        found = answer(self._texts, candidates, self._encoder.score, self._names.near(ids))
-        said = _best_utterances(self._texts, candidates.said, [len(spoken[i]) for i in ids])
+        others = [self._alike.answer(candidates)] if self._alike else []
+        found = answer(self._texts, candidates, self._encoder.score, self._names.near(ids), others)
+        said = _best_utterances(self._said_rows(), candidates.said, [len(spoken[i]) for i in ids])
         scored = []
         for i, segment in enumerate(self._store.segments(ids)):
             why: dict[str, float] = dict(zip(MODALITIES, found.why[i].tolist(), strict=True))
@@ -169,6 +192,12 @@ class _Search:
                 )
             )
         return scored
+
+    def _said_rows(self) -> list[NDArray[np.float32]]:
+        """(R, D) rows each of what is to be said; the last one tells where."""
+        texts = [text.query.rows for text in self._texts if not text.is_against]
+        example = [self._alike.example.rows] if self._alike else []
+        return [own["said"].reshape(-1, own["said"].shape[-1]) for own in [*example, *texts] if "said" in own]
 
     def _spoilt(self, scored: Sequence[Scored]) -> set[int]:
         """Segments in which words are said that must not be."""
@@ -194,7 +223,7 @@ class _Search:
 
     def _said(self) -> list[Draft]:
         """Moments in which the exact words are said, each as long as they are."""
-        most = ENOUGH_PLACES if self._texts else ENOUGH_PLACES // 10 + self._show.top_k
+        most = ENOUGH_PLACES if self._texts or self._alike else ENOUGH_PLACES // 10 + self._show.top_k
         found = exact.find(
             self._ask.phrases,
             self._ask.regexes,
@@ -206,7 +235,8 @@ class _Search:
         self._has_more = found.has_more
         places = self._without_banned(found.places)
         drafts = [self._quoted(place) for place in places]
-        return self._weighed(drafts) if self._texts else drafts
+        drafts = [draft for draft in drafts if draft.best.segment_id not in self._own]
+        return self._weighed(drafts) if self._texts or self._alike else drafts
 
     def _without_banned(self, places: Sequence[exact.Place]) -> list[exact.Place]:
         if not self._ask.banned:
@@ -266,7 +296,7 @@ class _Search:
                 if segment.segment_id != moments.NO_SEGMENT
             }
         )
-        wanted = any(not text.is_against for text in self._texts)
+        wanted = self._alike is not None or any(not text.is_against for text in self._texts)
         scored = {one.segment.segment_id: one for one in self._scored(ids)}
         weighed = []
         for draft in drafts:
@@ -298,7 +328,8 @@ class _Search:
             candidates = self._names.told(ids, gather(self._store, ids, self._store.utterances(ids)))
             near = self._names.near(ids)
             (terms,) = explain(self._texts, candidates, self._encoder.score, near)
-            draft = replace(draft, terms=terms)
+            like = self._alike.explain(candidates) if self._alike else []
+            draft = replace(draft, terms=(*terms, *like))
         return moments.moment(draft, self._store, self._look, self._ask.where.below)
 
     def _refined(self, draft: Draft) -> Draft:
@@ -313,15 +344,15 @@ class _Search:
         return bounds.refined(replace(draft, snippet=said), self._texts, self._store, self._encoder.score)
 
 
-def _best_utterances(texts: Sequence[Text], said: Stack, n_spoken: Sequence[int]) -> list[int]:
+def _best_utterances(asked: Sequence[NDArray[np.float32]], said: Stack, n_spoken: Sequence[int]) -> list[int]:
     """The place of the utterance in each segment that fits best, -1 for none; the first if none is asked for.
 
-    The last row may stand for all utterances together; a time and a snippet come from one of them.
+    Each of `asked` is (R, D). The last row of a segment may stand for all utterances together; a time and a
+    snippet come from one of them.
     """
-    asked = [text.query.rows["said"] for text in texts if "said" in text.query.rows and not text.is_against]
     if not asked or not len(said.rows):
         return [0 if n else -1 for n in n_spoken]
-    cosines = said.rows @ asked[-1]
+    cosines = (said.rows @ asked[-1].T).max(axis=1)
     firsts = np.searchsorted(said.owners, np.arange(len(n_spoken)))
     lasts = np.searchsorted(said.owners, np.arange(len(n_spoken)), side="right")
     alone = [cosines[f:last][:n] for f, last, n in zip(firsts, lasts, n_spoken, strict=True)]

@@ -118,9 +118,12 @@ def gather(
     )
 
 
-def answer(texts: Sequence[Text], candidates: Candidates, rule: Score, near: Near) -> Answer:
-    """How segments answer all texts together: what should be there, and what should not."""
+def answer(
+    texts: Sequence[Text], candidates: Candidates, rule: Score, near: Near, others: Sequence[Answer] = ()
+) -> Answer:
+    """How segments answer all texts together, and `others`: what should be there, and what should not."""
     wanted = [(t.part.weight, _one(t, candidates, rule, near)) for t in texts if not t.is_against]
+    wanted += [(1.0, other) for other in others]
     joined = _join(wanted, candidates.n)
     kept = np.ones(candidates.n)
     for text in texts:
