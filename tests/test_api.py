@@ -36,6 +36,31 @@ def test_a_library_is_searched(home):
         assert {video.paths[0].name for video in library.videos()} == {"red.mp4", "blue.mp4"}
 
 
+def test_it_takes_what_the_command_takes(home, put):
+    put(Path("/w/red.mp4"), ["red"], said=[("blue",)])
+    with savecli.open_library(home) as library:
+
+        def names(*texts, **options):
+            moments = library.search(texts, threshold=0.1, copies=True, **options).moments
+            return {str(moment.path) for moment in moments}
+
+        assert names("red", '"blue"') == {"/w/red.mp4"} == names("red", phrases=["blue"])
+        assert names("red", regexes=["gr.*n"]) == {"/v/red.mp4"}
+        assert names("red", filters={"in": "/w"}) == {"/w/red.mp4"} == names("red in:/w")
+        assert names("red", filters={"in": ["/w", "/v"]}) == {"/v/red.mp4", "/w/red.mp4"}
+        (moment, *_) = library.search("red", against=["says:nothing"], explain=True).moments
+        assert [terms.is_against for terms in moment.terms] == [False, True]
+        with pytest.raises(QueryError, match="no filter is called 'colour'"):
+            library.search("red", filters={"colour": "red"})
+
+
+def test_the_example_of_the_docs_runs(home, monkeypatch, capsys):
+    monkeypatch.setenv("SAVE_HOME", str(home))
+    example = (ROOT / "docs" / "api.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
+    exec(compile(example, "docs/api.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("nothing matches; the nearest is /v/red.mp4")
+
+
 def test_what_is_indexed_meanwhile_is_found(home, put):
     with savecli.open_library(str(home)) as library:
         assert library.search("green", threshold=0.5).moments[0].why["seen"] < 0.1
