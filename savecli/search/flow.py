@@ -135,7 +135,7 @@ class _Search:
             lacked_graph=self._lacked_graph,
             has_more=self._has_more,
             n_videos=None if self._videos is None else len(self._videos),
-            threshold=own,
+            threshold=0.0 if self._ask.is_exact else own,
         )
 
     def _threshold(self) -> float:

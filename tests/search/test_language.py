@@ -72,6 +72,13 @@ def test_a_quoted_phrase_always_wins_and_the_rest_orders_what_has_it(put, find):
     assert first.why["seen"] > second.why["seen"]
 
 
+def test_where_exact_words_are_said_no_threshold_applies(put, find):
+    put(A, ["red"], said=[("green words",)])
+    results = find('"green words" -red')
+    (moment,) = results.moments
+    assert results.threshold == 0 <= moment.score < 0.3
+
+
 def test_words_that_must_not_be_said_take_their_segment_away(put, find):
     put(A, ["red", "red"], said=[("bad word",), ("good word",)])
     plain, without = find("red"), find('red -"bad word"')
