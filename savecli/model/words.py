@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -22,11 +23,14 @@ _STOP = frozenset(_STOP_WORDS.split())
 
 def content(text: str) -> list[str]:
     """The stems of its words without those that stand in every sentence; case and accents folded."""
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in folded if not unicodedata.combining(c))
+    plain = text.casefold()
+    if not plain.isascii():
+        folded = unicodedata.normalize("NFKD", plain)
+        plain = "".join(c for c in folded if not unicodedata.combining(c))
     return [_stem(word) for word in _WORD.findall(plain) if word not in _STOP]
 
 
+@functools.lru_cache(maxsize=1 << 16)  # a search stems all that is said in hundreds of segments
 def _stem(word: str) -> str:
     """Without a common English ending, nor an e before it: "horses" meets "horse", "riding" meets "ride"."""
     for ending in _ENDINGS:

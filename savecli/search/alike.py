@@ -11,7 +11,7 @@ from savecli.datatypes import Terms
 from savecli.model import likeness
 from savecli.model.likeness import Example, Likeness
 from savecli.model.score import MODALITIES, Candidates
-from savecli.search.scoring import N_SAMPLE, Answer, gather
+from savecli.search.scoring import Answer, sample
 from savecli.store import Store
 
 
@@ -33,12 +33,11 @@ class Alike:
     @classmethod
     def of(cls, example: Example, store: Store) -> Self:
         """An example beside what a store has."""
-        sampled, n_segments = store.sample(N_SAMPLE)
         segments = store.stored_segments(example.video_id) if example.video_id else []
         own = frozenset(
             s.segment_id for s in segments if s.start_s < example.end_s and s.end_s > example.start_s
         )
-        library = gather(store, sampled, store.utterances(sampled))
+        library, n_segments = sample(store, frames=True)
         return cls(example=example, library=library, n_segments=n_segments, own=own)
 
     def answer(self, candidates: Candidates) -> Answer:

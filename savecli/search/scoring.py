@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -73,8 +74,7 @@ class Answer:
 
 def read(ask: Ask, store: Store, encoder: QueryEncoder) -> list[Text]:
     """The texts of a query; the background of each is measured on a sample of the whole library."""
-    sampled, n_segments = store.sample(N_SAMPLE)
-    library = gather(store, sampled, store.utterances(sampled), frames=False)
+    library, n_segments = sample(store, frames=False)
     texts = []
     for part, is_against in [(p, False) for p in ask.parts] + [(p, True) for p in ask.against]:
         (query,) = encoder.queries(aimed(part))
@@ -82,6 +82,25 @@ def read(ask: Ask, store: Store, encoder: QueryEncoder) -> list[Text]:
         background = encoder.score.background(query.aim, evidence, n_segments)
         texts.append(Text(part=part, query=query, background=background, is_against=is_against))
     return texts
+
+
+def sample(store: Store, *, frames: bool) -> tuple[Candidates, int]:
+    """Some segments of the library, and how many it has; gathered once for each state of an open store."""
+    kept = _SAMPLES.setdefault(store, {})
+    if frames not in kept or kept[frames].revision != store.revision:
+        ids, n_segments = store.sample(N_SAMPLE)
+        found = gather(store, ids, store.utterances(ids, timed=False), frames=frames)
+        kept[frames] = _Sample(store.revision, found, n_segments)
+    return kept[frames].candidates, kept[frames].n_segments
+
+
+class _Sample(NamedTuple):
+    revision: int
+    candidates: Candidates
+    n_segments: int
+
+
+_SAMPLES: WeakKeyDictionary[Store, dict[bool, _Sample]] = WeakKeyDictionary()
 
 
 def aimed(part: Part) -> Ask:
@@ -103,8 +122,8 @@ def gather(
     """What the store has of these segments, stacked for the score; `spoken` as `Store.utterances` has it."""
 
     def stack(kind: Kind) -> Stack:
-        rows = store.rows(kind, ids)
-        return Stack.of([rows[i] for i in ids])
+        rows, counts = store.stacked(kind, ids)
+        return Stack(rows, np.repeat(np.arange(len(ids)), counts))
 
     return Candidates(
         n=len(ids),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections import defaultdict
@@ -30,10 +31,12 @@ _FILE = (
     "SELECT path, size_bytes, mtime_ns, fingerprint, reason, hint, attempts, passing, missing_since, volume,"
     " mount, label FROM files"
 )
+_NO_WORDS = "'[]'"
 _SPARSE = 2  # numbers per segment; beyond it an even sample of numbers is no even sample of segments
 _GIVEN = "segment_id IN (SELECT value FROM json_each(?))"
 
 
+@functools.lru_cache(maxsize=1 << 14)  # every search names the paths of its candidates
 def path_of(stored: bytes) -> Path:
     """A path as the catalog keeps it: the bytes of the file system."""
     return Path(os.fsdecode(stored))
@@ -202,7 +205,8 @@ def utterances_from(catalog: Catalog, video_id: str, first: int, n: int) -> tupl
 
 def _utterance(start_s: float, end_s: float, text: str, words: str) -> Utterance:
     try:
-        times = tuple(Word(start_s=start, end_s=end, text=word) for start, end, word in _list(words))
+        timed = _list(words) if words != "[]" else ()
+        times = tuple(Word(start_s=start, end_s=end, text=word) for start, end, word in timed)
         return Utterance(start_s=start_s, end_s=end_s, text=text, words=times)
     except (ValueError, TypeError) as error:
         raise _damaged(f"something said: {error}") from error
@@ -274,12 +278,14 @@ def _segments(catalog: Catalog, rows: list[tuple[Any, ...]]) -> list[StoredSegme
     ]
 
 
-def utterances(catalog: Catalog, ids: Iterable[int]) -> dict[int, tuple[Utterance, ...]]:
-    """What is said in each of these segments, in order of time."""
+def utterances(
+    catalog: Catalog, ids: Iterable[int], *, timed: bool = True
+) -> dict[int, tuple[Utterance, ...]]:
+    """What is said in each of these segments, in order of time; `timed` with the times of its words."""
     wanted = list(ids)
     spoken: dict[int, list[Utterance]] = {segment_id: [] for segment_id in wanted}
     rows = catalog.rows(
-        "SELECT segment_id, start_s, end_s, text, words FROM utterances"
+        f"SELECT segment_id, start_s, end_s, text, {'words' if timed else _NO_WORDS} FROM utterances"  # noqa: S608
         " WHERE segment_id IN (SELECT value FROM json_each(?)) ORDER BY utterance_key",
         json.dumps(wanted),
     )

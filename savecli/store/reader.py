@@ -117,9 +117,21 @@ class Reader:
         with self._catalog.reading():
             return queries.sample(self._catalog, n)
 
-    def utterances(self, segment_ids: Iterable[int]) -> dict[int, tuple[Utterance, ...]]:
-        """What is said in each of these segments, with word times; every id given is a key."""
-        return queries.utterances(self._catalog, segment_ids)
+    def utterances(
+        self, segment_ids: Iterable[int], *, timed: bool = True
+    ) -> dict[int, tuple[Utterance, ...]]:
+        """What is said in each of these segments; every id given is a key.
+
+        Args:
+            segment_ids: of the segments.
+            timed: with the times of its words, which take most of the time that this takes.
+        """
+        return queries.utterances(self._catalog, segment_ids, timed=timed)
+
+    @property
+    def revision(self) -> int:
+        """Another number after each change. Read it inside `snapshot`."""
+        return self._views.revision
 
     def saying(
         self, runs: Sequence[Run], limit: int, *, among: Collection[int] | None = None
@@ -162,6 +174,12 @@ class Reader:
     def rows(self, kind: Kind, segment_ids: Iterable[int]) -> dict[int, NDArray[np.float32]]:
         """For each of these segments that is stored, its rows (N, D) float32, in the order of the file."""
         return self._searcher.rows(kind, segment_ids)
+
+    def stacked(
+        self, kind: Kind, segment_ids: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(R, D) rows of these segments on one another, in the order given; and (n,) how many each has."""
+        return self._searcher.stacked(kind, segment_ids)
 
     def nearest(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -74,13 +74,28 @@ class Searcher:
     def rows(self, kind: Kind, ids: Iterable[int]) -> dict[int, NDArray[np.float32]]:
         """See `Store.rows`."""
         with self._views.snapshot():
-            view = self._views.of(kind)
             runs = queries.runs_of_rows(self._catalog, kind, ids)
-            view.require(max((start + n_rows for _, start, n_rows in runs if n_rows), default=0))
-            return {
-                segment_id: view.rows[start : start + n_rows].astype(np.float32)
-                for segment_id, start, n_rows in runs
-            }
+            found = self._gathered(kind, runs)
+        ends = np.cumsum([n for _, _, n in runs], dtype=np.int64)
+        return {run[0]: found[end - run[2] : end] for run, end in zip(runs, ends, strict=True)}
+
+    def stacked(self, kind: Kind, ids: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """See `Store.stacked`."""
+        with self._views.snapshot():
+            runs = {run[0]: run for run in queries.runs_of_rows(self._catalog, kind, ids)}
+            ordered = [runs.get(segment_id, (segment_id, 0, 0)) for segment_id in ids]
+            return self._gathered(kind, ordered), np.array([n for _, _, n in ordered], dtype=np.int64)
+
+    def _gathered(self, kind: Kind, runs: Sequence[tuple[int, int, int]]) -> NDArray[np.float32]:
+        """(R, D) the rows of (segment, first row, number of rows), one run after the other."""
+        view = self._views.of(kind)
+        view.require(max((start + n for _, start, n in runs if n), default=0))
+        starts, counts = np.array([run[1:] for run in runs], dtype=np.int64).reshape(-1, 2).T
+        before = np.cumsum(counts) - counts
+        numbers = np.repeat(starts - before, counts) + np.arange(counts.sum())
+        # Of a plain array: a slice of a mapped one costs ten times as much as what is in it.
+        gathered: NDArray[np.float32] = view.rows.view(np.ndarray)[numbers].astype(np.float32)
+        return gathered
 
     def _among(
         self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int, within: Collection[int]

@@ -23,12 +23,13 @@ class Views:
 
     Attributes:
         dim: D of the rows, 0 before the first one is stored. Read it inside `snapshot`.
+        revision: another number after each change. Read it inside `snapshot`.
     """
 
     def __init__(self, home: Path, catalog: Catalog) -> None:
         self._home = home
         self._catalog = catalog
-        self._revision = -1
+        self.revision = -1
         self._mapped: dict[Kind, tuple[Path, int, Rows]] = {}
         self._views: dict[Kind, RowView] = {}
         self.dim = 0
@@ -60,12 +61,12 @@ class Views:
 
     def _refresh(self) -> bool:
         revision, self.dim = self._catalog.rows("SELECT revision, dim FROM state")[0]
-        if revision == self._revision:
+        if revision == self.revision:
             return True
         self._views.clear()
         for kind, generation, n_rows in self._catalog.rows("SELECT kind, generation, n_rows FROM vectors"):
             path = vector_path(self._home, kind, generation)
             self._mapped[kind] = (path, n_rows, map_rows(path, n_rows, self.dim))
         complete = all(path.exists() for path, _, _ in self._mapped.values())
-        self._revision = revision if complete else -1
+        self.revision = revision if complete else -1
         return complete

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from savecli.datatypes import Ask, Part, Where
 from savecli.errors import QueryError
 from savecli.query import parse, phrase
-from savecli.search import Show, names, search
+from savecli.search import Show, flow, names, search
 
 A, B, C = Path("/videos/a.mp4"), Path("/videos/b.mp4"), Path("/other/c.mp4")
 
@@ -311,3 +311,28 @@ def test_a_path_that_is_no_unicode_can_be_a_filter(put, find):
     put(odd, ["red"])
     put(A, ["red"])
     assert paths(find(Ask(text="red", where=Where(below=(odd.parent,))))) == [odd]
+
+
+def test_what_lost_by_its_pooled_rows_is_not_looked_at_frame_by_frame(put, find, monkeypatch):
+    for number in range(12):
+        put(Path(f"/videos/{number}.mp4"), ["blue" if number else "red"] * 4)
+    whole = find("red", top_k=2).moments
+    asked = []
+    gather = flow.gather
+    monkeypatch.setattr(flow, "N_FINAL", 8)
+    monkeypatch.setattr(flow, "FINAL_SHARE", 4)
+    monkeypatch.setattr(
+        flow, "gather", lambda store, ids, *a, **k: asked.append((len(ids), k)) or gather(store, ids, *a, **k)
+    )
+    assert find("red", top_k=2).moments == whole
+    assert asked == [(48, {"frames": False}), (8, {})]
+
+
+def test_a_library_is_sampled_again_when_it_has_changed(put, find):
+    put(A, ["red", "blue"])
+    before = find("red", explain=True).moments[0].terms[0].background
+    for number in range(9):
+        put(Path(f"/videos/more{number}.mp4"), ["red", "red"])
+    after = find("red", explain=True).moments[0].terms[0].background
+    assert (before[2], after[2]) == (2, 20)
+    assert after[0] > before[0], "red is usual now"

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,29 @@ def test_the_same_content_added_again_replaces_itself_and_keeps_its_copies(store
     (video,) = store.videos()
     assert (video.paths, video.n_segments) == ((A, B), 3)
     assert old.isdisjoint(s.segment_id for s in store.stored_segments(video.video_id))
+
+
+def test_rows_on_one_another_are_in_the_order_given(store, samples):
+    samples.add(store, A, samples.content(1, 3))
+    samples.add(store, B, samples.content(2, 2))
+    ids = [s.segment_id for v in store.videos() for s in store.stored_segments(v.video_id)]
+    asked = [ids[4], ids[0], 10**6, ids[2]]
+    for kind in ("seen", "frames", "said"):
+        rows, counts = store.stacked(kind, asked)
+        alone = store.rows(kind, asked)
+        assert set(alone) == set(asked) - {10**6}
+        assert counts.tolist() == [len(alone.get(i, ())) for i in asked]
+        assert np.array_equal(rows, np.concatenate([alone[i] for i in asked if i in alone]))
+    rows, counts = store.stacked("seen", [])
+    assert (len(rows), counts.tolist()) == (0, [])
+
+
+def test_what_is_said_comes_without_the_times_of_its_words_too(store, samples):
+    samples.add(store, A, samples.content(1, 3))
+    ids = [s.segment_id for v in store.videos() for s in store.stored_segments(v.video_id)]
+    timed, plain = store.utterances(ids), store.utterances(ids, timed=False)
+    assert any(u.words for own in timed.values() for u in own)
+    assert plain == {i: tuple(replace(u, words=()) for u in own) for i, own in timed.items()}
 
 
 def test_failures_are_counted_and_cleared(store, samples):
