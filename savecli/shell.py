@@ -57,7 +57,8 @@ def command(line: str) -> list[str]:
 
 
 def _unquoted(token: str) -> str:
-    return token.replace('"', "")
+    """As other shells have it: without quotes, and with what a ~ stands for where none is around it."""
+    return os.path.expanduser(token).replace('"', "")  # noqa: PTH111 - a Path drops what a text may end with
 
 
 def lines(history: Path | None, complete: Callable[[str], Sequence[str]]) -> Iterator[str]:

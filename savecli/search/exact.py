@@ -246,7 +246,7 @@ class _Pattern:
             )
         try:
             self._compiled = regex.compile(text.translate(_LETTERS), regex.IGNORECASE)
-        except (regex.error, ValueError, OverflowError, RecursionError) as error:
+        except (regex.error, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise QueryError(
                 f"{text!r} is no regular expression: {error}", hint="as in --regex 'colou?rs?'"
             ) from error
@@ -255,7 +255,7 @@ class _Pattern:
         """Where it is met.
 
         Raises:
-            QueryError: the deadline has passed.
+            QueryError: the deadline has passed, or it calls itself without end.
         """
         try:
             left = self._deadline - time.monotonic()
@@ -264,6 +264,11 @@ class _Pattern:
             for found in self._compiled.finditer(text, timeout=left):
                 if found.end() > found.start():
                     yield found.span()
+        except MemoryError as error:
+            raise QueryError(
+                f"the regular expression {self._text!r} takes too much memory",
+                hint="avoid what calls itself, as in (?R)",
+            ) from error
         except TimeoutError as error:
             raise QueryError(
                 f"the regular expression {self._text!r} took longer than {REGEX_LIMIT_S:g} s",

@@ -171,6 +171,12 @@ def test_what_is_no_regular_expression_is_refused(speak, find, pattern):
     assert caught.value.hint
 
 
+def test_a_regular_expression_that_calls_itself_without_end_is_stopped(speak, find):
+    speak(A, ["word"])
+    with pytest.raises(QueryError, match="memory"):
+        find(Ask(regexes=("(?R)",)))
+
+
 def test_more_places_than_are_looked_through_are_told(speak, find, monkeypatch):
     for i in range(4):
         speak(Path(f"/videos/{i}.mp4"), ["the", "word"])
