@@ -13,6 +13,7 @@ or processes, open one each.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -61,6 +62,7 @@ class Library:
         self._store: Store | None = None
         self._file = (0, 0)
         self._is_closed = False
+        self._thread = threading.get_ident()
         self.store()
 
     def __enter__(self) -> Self:
@@ -86,9 +88,9 @@ class Library:
         hears: str | None = None,
         says: str | None = None,
         like: str | os.PathLike[str] | None = None,
-        against: Sequence[str] = (),
-        phrases: Sequence[str] = (),
-        regexes: Sequence[str] = (),
+        against: str | Sequence[str] = (),
+        phrases: str | Sequence[str] = (),
+        regexes: str | Sequence[str] = (),
         filters: Mapping[str, str | Sequence[str]] = MappingProxyType({}),
         top_k: int = 10,
         threshold: float | None = None,
@@ -118,23 +120,23 @@ class Library:
 
         Raises:
             QueryError: nothing is asked, or it makes no sense.
-            StoreError: the store is closed, or damaged.
+            StoreError: the library is closed or of another thread, or its store is damaged.
         """
         base = language.given(
             sees=sees,
             hears=hears,
             says=says,
             like=None if like is None else os.fspath(like),
-            against=against,
-            phrases=phrases,
-            regexes=regexes,
-            filters={name: [own] if isinstance(own, str) else own for name, own in filters.items()},
+            against=_several(against),
+            phrases=_several(phrases),
+            regexes=_several(regexes),
+            filters={name: _several(own) for name, own in filters.items()},
         )
-        ask = language.parse([text] if isinstance(text, str) else text, base)
+        ask = language.parse(_several(text), base)
         language.require(ask)
         show = Show(top_k=top_k, threshold=threshold, by_video=by_video, copies=copies, explain=explain)
         store = self.store()
-        example = load(ask.like, self.config, store, self.encoder) if ask.like else None
+        example = None if like is None else load(ask.like, self.config, store, self.encoder)
         return search(ask, store, self.encoder, show=show, example=example)
 
     def videos(self) -> list[StoredVideo]:
@@ -147,6 +149,10 @@ class Library:
 
     def store(self) -> Store:
         """The store, opened again where another file took its place, as a repair does."""
+        if threading.get_ident() != self._thread:
+            raise StoreError(
+                "the library was opened in another thread", hint="savecli.open_library() in each thread"
+            )
         if self._is_closed:
             raise StoreError("the library is closed", hint="savecli.open_library() opens it again")
         file = self._identity()
@@ -164,3 +170,8 @@ class Library:
         except OSError:
             return (0, 0)
         return status.st_dev, status.st_ino
+
+
+def _several(texts: str | Sequence[str]) -> Sequence[str]:
+    """One text is no sequence of its letters."""
+    return [texts] if isinstance(texts, str) else texts

@@ -77,13 +77,20 @@ def parse(text: str) -> Spec:
     part = part.strip()
     if not text.strip():
         raise QueryError("--like names no file", hint=_LIKE)
-    if not at or not name or Path(text).exists() or not (part[:1].isdigit() or Path(name).exists()):
+    if not at or not name or _is_there(text) or not (part[:1].isdigit() or _is_there(name)):
         return Spec(text=text, path=whole(Path(text)))
     first, dash, last = part.partition("-")
     start_s, end_s = seconds(first.strip()), seconds(last.strip()) if dash else None
     if end_s is not None and end_s <= start_s:
         raise QueryError(f"{part} ends before it begins", hint=_LIKE)
     return Spec(text=text, path=whole(Path(name)), start_s=start_s, end_s=end_s, is_part=True)
+
+
+def _is_there(path: str | Path) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError as error:  # such as a name that is too long
+        raise QueryError(f"{path} cannot be read: {error.strerror}", hint=_LIKE) from error
 
 
 def read(spec: Spec, store: Store, senses: Senses) -> Example:
@@ -97,7 +104,7 @@ def read(spec: Spec, store: Store, senses: Senses) -> Example:
     Raises:
         QueryError: there is no such file, nothing in it can be seen or heard, or the part is beyond its end.
     """
-    if not spec.path.exists():
+    if not _is_there(spec.path):
         raise QueryError(f"{spec.path} is not there", hint=_LIKE)
     video = _stored(spec.path, store)
     if video is not None:

@@ -260,7 +260,7 @@ def narrow(where: Where, key: str, value: str, *, now: datetime | None = None) -
     if not value:
         raise QueryError(f"{key} has no value", hint=f"`save search --help` shows what {key} takes")
     if key == "in":
-        return replace(where, below=(*where.below, Path(value).expanduser().absolute()))
+        return replace(where, below=(*where.below, _path(value)))
     if key == "has":
         return replace(where, has=where.has | {_has(value)})
     if key in ("lang", "language"):
@@ -269,6 +269,15 @@ def narrow(where: Where, key: str, value: str, *, now: datetime | None = None) -
             raise QueryError(f"{value!r} is no code of a language", hint="as in en, de or zh")
         return replace(where, languages=where.languages | {named[1].lower()})
     return _bounded(where, key, value, now)
+
+
+def _path(value: str) -> Path:
+    if "\0" in value:
+        raise QueryError(f"{value!r} is no path", hint="as in in:~/Movies")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:
+        raise QueryError(f"{value!r} is in nobody's home", hint="./~ is a name that begins so") from error
 
 
 def _has(value: str) -> Has:

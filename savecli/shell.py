@@ -6,6 +6,7 @@ person's own key bindings from ~/.inputrc. It asks for nothing to be installed, 
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -57,7 +58,8 @@ def command(line: str) -> list[str]:
 
 
 def _unquoted(token: str) -> str:
-    return token.replace('"', "")
+    """As other shells have it: without quotes, and with what a ~ stands for where none is around it."""
+    return os.path.expanduser(token).replace('"', "")  # noqa: PTH111 - a Path drops what a text may end with
 
 
 def lines(history: Path | None, complete: Callable[[str], Sequence[str]]) -> Iterator[str]:
@@ -69,6 +71,8 @@ def lines(history: Path | None, complete: Callable[[str], Sequence[str]]) -> Ite
         history: the file that keeps what is typed; None keeps nothing, and so does a pipe.
         complete: what a line could go on with: the words that its last one may become.
     """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # as for arguments: one bad byte is no end
     if not sys.stdin.isatty():
         yield from (line.strip() for line in sys.stdin if line.strip())
         return

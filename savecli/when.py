@@ -47,8 +47,11 @@ def _span(typed: str, now: datetime) -> tuple[datetime, datetime]:
     if typed == "now":
         return now, now
     if ago := _AGO.fullmatch(typed):
-        then = now - timedelta(days=int(ago[1]) * _AGO_DAYS[ago[2]])
+        # With its zone: twelve hours ago are twelve hours on the night when clocks are changed, too.
+        then = now.astimezone() - timedelta(days=int(ago[1]) * _AGO_DAYS[ago[2]])
         return then, then
+    if re.fullmatch(r"\d{8}", typed):
+        typed = f"{typed[:4]}-{typed[4:6]}-{typed[6:]}"
     if named := _PARTIAL.fullmatch(typed):
         year, month, day_of = (int(part) if part else None for part in named.groups())
         assert year is not None  # noqa: S101 - the pattern has it
@@ -74,6 +77,8 @@ def length(text: str) -> float:
         QueryError: it is none.
     """
     typed = text.strip().lower().replace(" ", "")
+    if re.fullmatch(r"\d+h\d+", typed):
+        typed += "m"
     clock, spelt = _CLOCK.fullmatch(typed), _SPELT.fullmatch(typed)
     found = clock or spelt
     if not found or not any(found.groups()):

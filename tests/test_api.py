@@ -86,7 +86,7 @@ def test_a_store_in_the_place_of_another_is_opened(home, tmp_path_factory, colou
 
 def test_mistakes_are_errors_with_a_hint(home, tmp_path):
     with savecli.open_library(home) as library:
-        for ask in ({}, {"text": "  "}, {"sees": " "}):
+        for ask in ({}, {"text": "  "}, {"sees": " "}, {"text": "red", "like": ""}):
             with pytest.raises(QueryError) as raised:
                 library.search(**ask)
             assert raised.value.hint
@@ -113,6 +113,31 @@ def test_each_thread_opens_its_own(home):
     for thread in threads:
         thread.join()
     assert found == ["red.mp4"] * 4
+
+
+def test_a_thread_that_did_not_open_it_is_told_so(home):
+    said = []
+
+    def search(library) -> None:
+        with pytest.raises(StoreError, match="another thread") as raised:
+            library.search("red")
+        said.append(raised.value.hint)
+
+    with savecli.open_library(home) as library:
+        thread = threading.Thread(target=search, args=(library,))
+        thread.start()
+        thread.join()
+        assert "open_library" in said[0]
+        assert library.search("red").moments
+
+
+def test_one_text_is_not_taken_for_its_letters(home):
+    with savecli.open_library(home) as library:
+        one = library.search("red", against="blue", phrases="green", regexes="gre+n", threshold=0)
+        assert one == library.search(
+            "red", against=["blue"], phrases=["green"], regexes=["gre+n"], threshold=0
+        )
+        assert one.moments
 
 
 def test_importing_it_loads_nothing_and_an_unknown_name_is_an_error():

@@ -227,6 +227,8 @@ def test_a_file_or_a_moment_that_is_not_there(look, stored, tmp_path, colour_vid
     other = colour_video(tmp_path / "other.mp4", "red")
     for text, word in (
         (tmp_path / "none.jpg", "not there"),
+        (tmp_path / ("a" * 300), "too long"),
+        (f"{'a' * 300}@x", "too long"),
         (tmp_path, "not a regular file|cannot be read|directory"),
         (f"{stored}@7-9", "ends at 6.0 s"),
         (f"{other}@1:00", "ends at 2.0 s"),

@@ -125,6 +125,8 @@ def test_options_come_first_and_stay():
         (['dog ""'], "no words"),
         (['"b*"'], "fits too many words"),
         (["x" * 10_001], "10001 characters"),
+        (["dog in:a\0b"], "no path"),
+        (["dog in:~nobody-is-called-so/films"], "nobody's home"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments, message):

@@ -54,6 +54,18 @@ def test_a_line_with_a_colon_is_a_command(line, expected):
     assert command(line) == expected
 
 
+def test_a_tilde_is_the_home_where_it_would_be_in_another_shell(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anne")
+    assert words("--sees ~/a.jpg ~/b", OPTIONS) == ["--sees", "/home/anne/a.jpg", "--", "~/b"]
+    assert words('--sees=~/a.jpg --says "~/c"', OPTIONS) == ["--sees=/home/anne/a.jpg", "--says", "~/c"]
+    assert command(":export 1 ~/cut.mp4 ~nobody-is-called-so") == [
+        "export",
+        "1",
+        "/home/anne/cut.mp4",
+        "~nobody-is-called-so",
+    ]
+
+
 def complete(line):
     return completions(line, OPTIONS, ("open", "export", "list"), frozenset({":export", "--like"}))
 

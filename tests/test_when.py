@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 import pytest
@@ -21,6 +22,7 @@ NOW = datetime(2024, 3, 31, 15, 30)
         ("2024-05", (2024, 5, 1), (2024, 6, 1)),
         ("2024-12", (2024, 12, 1), (2025, 1, 1)),
         ("2024-02-29", (2024, 2, 29), (2024, 3, 1)),
+        ("20240229", (2024, 2, 29), (2024, 3, 1)),
         (" 2024-5-1 ", (2024, 5, 1), (2024, 5, 2)),
         ("2024-05-31T18:30", (2024, 5, 31, 18, 30), (2024, 5, 31, 18, 31)),
         ("2024-05-31 18:30:05", (2024, 5, 31, 18, 30, 5), (2024, 5, 31, 18, 30, 5)),
@@ -41,6 +43,18 @@ def test_a_zone_is_heeded():
     assert moment("2024-05-31T18:30+02:00", is_end=False) == 1717173000
 
 
+def test_twelve_hours_ago_are_twelve_hours_when_clocks_are_changed(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        noon = datetime(2024, 3, 31, 12)  # two o'clock was three that night
+        assert moment("12h", is_end=False, now=noon) == noon.timestamp() - 12 * 3600
+        assert moment("today", is_end=True, now=noon) - moment("today", is_end=False, now=noon) == 23 * 3600
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "someday", "2024-13", "2024-02-30", "99999d9", "0000", "31.5.2024", "2024-05-31T25:00", "-7d"],
@@ -59,6 +73,8 @@ def test_what_is_no_date_is_refused_with_the_forms_that_are(text):
         ("1:02:03", 3723),
         ("2h", 7200),
         ("1h30m", 5400),
+        ("1h30", 5400),
+        ("5m30", 330),
         ("1h 30min", 5400),
         ("45s", 45),
         ("20MIN", 1200),

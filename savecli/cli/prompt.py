@@ -81,6 +81,8 @@ class Prompt:
             render.warn(error.message, error.hint)
         except click.ClickException as error:
             render.warn(error.format_message())
+        except click.exceptions.Exit as ended:  # as --help does
+            return ended.exit_code
         except (KeyboardInterrupt, click.Abort):
             render.warn("given up")
         return EXPECTED

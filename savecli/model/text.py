@@ -67,12 +67,13 @@ class TextEncoder:
 
     def n_pieces(self, word: str) -> int:
         """Of how many pieces a word is made here: of one, if it was met as a whole."""
-        return len(self._tokenizer.encode(word, add_special_tokens=False).ids)
+        return len(self._tokenizer.encode(_encodable(word), add_special_tokens=False).ids)
 
     def _read(self, texts: Sequence[str]) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
         """Texts of one length are one batch: no padding, so no mask and no work on it."""
         by_length: defaultdict[int, list[int]] = defaultdict(list)
-        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        encodings = self._tokenizer.encode_batch([_encodable(text) for text in texts])
+        tokens = [encoding.ids for encoding in encodings]
         for i, ids in enumerate(tokens):
             by_length[len(ids)].append(i)
         for members in by_length.values():
@@ -124,6 +125,11 @@ class TextEncoder:
             centred / scale * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
         )
         return result
+
+
+def _encodable(text: str) -> str:
+    """A text without what is in no encoding: bytes that a shell handed over and that are no UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

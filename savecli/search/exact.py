@@ -8,7 +8,8 @@ from __future__ import annotations
 import bisect
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ from savecli.store import Spoken, Store
 MAX_VIDEOS = 200
 """Videos that are looked through for a phrase: a stop word alone is said in every one."""
 MAX_PLACES_IN_VIDEO = 100
+"""Places of one video that are found; more are told."""
+MAX_MET = 100_000
+"""Places of one of several phrases, or of one that must not be said: the last may be the one that counts."""
 TOGETHER_S = 60.0
 """Several phrases are one answer if all are said within this time."""
 REGEX_LIMIT_S = 10.0
@@ -78,7 +82,7 @@ def find(
         regexes: regular expressions; of both together, one at least.
         store: open, in a snapshot.
         most: how many places are enough; None for all, of all videos.
-        most_in_video: how many of one video.
+        most_in_video: how many of one video; with `most` None all.
         videos: keys of the only videos to look at.
 
     Raises:
@@ -87,20 +91,24 @@ def find(
     patterns = [_Pattern(text, time.monotonic() + REGEX_LIMIT_S) for text in regexes]
     runs = [run for phrase in phrases for run in phrase.runs]
     limit = -1 if most is None else MAX_VIDEOS + 1
+    most_in_video = MAX_MET if most is None else most_in_video
+    is_cut = False
     spoken = store.saying(runs, limit, among=videos) if phrases else _every(store, videos)
     places: list[Place] = []
     for number, (video_id, text) in enumerate(spoken, 1):
         if phrases and number == limit:
             return Found(places, has_more=True)
-        video = _Video(video_id, store, text=text)
-        met = [video.saying(phrase) for phrase in phrases]
+        video = _Video(video_id, store, text=text, needs_all=most is None)
+        met: list[Iterable[_Spot]] = [list(islice(video.saying(phrase), MAX_MET)) for phrase in phrases]
         if patterns and all(met):
-            video = _Video(video_id, store, texts=store.texts(video_id))
-            met += [video.matching(pattern) for pattern in patterns]
-        places += islice(_together(met), most_in_video)
+            video = _Video(video_id, store, texts=store.texts(video_id), needs_all=most is None)
+            met += [islice(video.matching(pattern), MAX_MET) for pattern in patterns]
+        here = list(islice(_together(met), most_in_video + 1))
+        places += here[:most_in_video]
+        is_cut |= len(here) > most_in_video >= MAX_PLACES_IN_VIDEO
         if most is not None and len(places) >= most:
             return Found(places, has_more=True)
-    return Found(places, has_more=False)
+    return Found(places, has_more=is_cut)
 
 
 def _every(store: Store, videos: Collection[int] | None) -> Iterator[Spoken]:
@@ -114,40 +122,69 @@ class _Video:
     Args:
         text: its folded words, see `Spoken`; places are counted in words.
         texts: or what is said in it as it was said, by utterance; places are counted in characters.
+        needs_all: reads the times of all words at once, where most of them will be asked for.
     """
 
-    def __init__(self, video_id: str, store: Store, *, text: str = "", texts: Sequence[str] = ()) -> None:
+    def __init__(
+        self, video_id: str, store: Store, *, text: str = "", texts: Sequence[str] = (), needs_all: bool
+    ) -> None:
         self._id = video_id
         self._store = store
         self._by_letter = bool(texts)
         self._text = " ".join(texts).translate(_LETTERS) if texts else f" {' '.join(text.split())} "
         lengths = [len(one) + 1 for one in texts] or [len(line.split()) for line in text.split("\n")]
         self._ends = list(accumulate(lengths))
+        self._needs_all = needs_all
+        self._all: list[list[Timed]] = []
 
-    def saying(self, phrase: Phrase) -> list[Place]:
+    def saying(self, phrase: Phrase) -> Iterator[_Spot]:
         """Where a phrase is said."""
-        return [self._place(ranges) for ranges in islice(_near(phrase, self._text), MAX_PLACES_IN_VIDEO)]
+        return (self._spot(ranges) for ranges in _near(phrase, self._text))
 
-    def matching(self, pattern: _Pattern) -> list[Place]:
-        """Where a regular expression is met by a word at least."""
-        found = (self._place([span]) for span in pattern.spans(self._text))
-        return list(islice((place for place in found if place.marks), MAX_PLACES_IN_VIDEO))
+    def matching(self, pattern: _Pattern) -> Iterator[_Spot]:
+        """Where a regular expression is met."""
+        return (self._spot([span]) for span in pattern.spans(self._text))
 
-    def _place(self, ranges: Sequence[Range]) -> Place:
+    def _spot(self, ranges: Sequence[Range]) -> _Spot:
+        start = ranges[0][0]
+        number = self._number(start)
+        before = self._ends[number - 1] if number else 0
+        return _Spot(number + (start - before) / (self._ends[number] - before), self, ranges)
+
+    def place(self, ranges: Sequence[Range]) -> Place:
+        """A range of words or characters with its times; without marks where no word is in it."""
         first, last = self._number(ranges[0][0]), self._number(ranges[-1][1] - 1)
-        utterances = self._store.utterances_from(self._id, first, last - first + 1)
         marks = []
-        for number, utterance in enumerate(utterances, first):
+        for number, words in enumerate(self._words(first, last), first):
             before = self._ends[number - 1] if number else 0
-            for place, word in enumerate(timed(utterance)):
+            for place, word in enumerate(words):
                 begin, end = (word.start, word.end) if self._by_letter else (place, place + 1)
                 if any(begin + before < to and since < end + before for since, to in ranges):
                     marks.append(Mark(number, word.start, word.end, word.start_s, word.end_s))
         return Place(self._id, tuple(marks))
 
+    def _words(self, first: int, last: int) -> list[list[Timed]]:
+        """The words of the utterances from one number to another."""
+        if not self._needs_all:
+            return [timed(one) for one in self._store.utterances_from(self._id, first, last - first + 1)]
+        if not self._all:
+            self._all = [timed(one) for one in self._store.transcript(self._id).utterances]
+        return self._all[first : last + 1]
+
     def _number(self, at: int) -> int:
         """The utterance that holds a word or character."""
         return bisect.bisect_right(self._ends, at)
+
+
+class _Spot(NamedTuple):
+    """Where something is met: `at` is the number of the utterance, and how far in it. Times cost a look."""
+
+    at: float
+    video: _Video
+    ranges: Sequence[Range]
+
+    def place(self) -> Place:
+        return self.video.place(self.ranges)
 
 
 class Timed(NamedTuple):
@@ -219,17 +256,24 @@ def _starts(run: Run, flat: str) -> Iterator[int]:
         yield at
 
 
-def _together(met: Sequence[Sequence[Place]]) -> Iterator[Place]:
-    """The places where one of each list is within `TOGETHER_S`: those of the first, each with its nearest."""
-    first, *others = met
-    for place in first:
-        marks = set(place.marks)
-        for places in others:
-            nearest = min(places, key=lambda other: abs(other.start_s - place.start_s), default=None)
-            marks |= set(nearest.marks) if nearest else set()
-        whole = Place(place.video_id, tuple(sorted(marks)))
-        if all(others) and whole.end_s - whole.start_s <= TOGETHER_S:
-            yield whole
+def _together(met: Sequence[Iterable[_Spot]]) -> Iterator[Place]:
+    """Where one of each is met within `TOGETHER_S`: all of the rarest, with the nearest of the others."""
+    first, ordered = met[0], []
+    if len(met) > 1:
+        first, *others = sorted((list(spots) for spots in met), key=len)
+        ordered = [sorted(spots, key=lambda spot: spot.at) for spots in others]
+    for spot in first:
+        places = [one.place() for one in (spot, *(_nearest(spot, spots) for spots in ordered))]
+        marks = {mark for place in places for mark in place.marks}
+        if all(place.marks for place in places):
+            whole = Place(places[0].video_id, tuple(sorted(marks)))
+            if whole.end_s - whole.start_s <= TOGETHER_S:
+                yield whole
+
+
+def _nearest(spot: _Spot, spots: Sequence[_Spot]) -> _Spot:
+    at = bisect.bisect_left(spots, spot.at, key=lambda other: other.at)
+    return min(spots[max(0, at - 1) : at + 1], key=lambda other: abs(other.at - spot.at))
 
 
 class _Pattern:
@@ -245,8 +289,9 @@ class _Pattern:
                 f"the regular expression has {len(text)} characters", hint=f"1 to {MAX_PATTERN} can be used"
             )
         try:
-            self._compiled = regex.compile(text.translate(_LETTERS), regex.IGNORECASE)
-        except (regex.error, ValueError, OverflowError, RecursionError) as error:
+            composed = unicodedata.normalize("NFC", text)
+            self._compiled = regex.compile(composed.translate(_LETTERS), regex.IGNORECASE)
+        except (regex.error, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise QueryError(
                 f"{text!r} is no regular expression: {error}", hint="as in --regex 'colou?rs?'"
             ) from error
@@ -255,7 +300,7 @@ class _Pattern:
         """Where it is met.
 
         Raises:
-            QueryError: the deadline has passed.
+            QueryError: the deadline has passed, or it calls itself without end.
         """
         try:
             left = self._deadline - time.monotonic()
@@ -264,6 +309,11 @@ class _Pattern:
             for found in self._compiled.finditer(text, timeout=left):
                 if found.end() > found.start():
                     yield found.span()
+        except MemoryError as error:
+            raise QueryError(
+                f"the regular expression {self._text!r} takes too much memory",
+                hint="avoid what calls itself, as in (?R)",
+            ) from error
         except TimeoutError as error:
             raise QueryError(
                 f"the regular expression {self._text!r} took longer than {REGEX_LIMIT_S:g} s",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from savecli import query as language
 from savecli.datatypes import Ask, Moment, Results, Where
+from savecli.errors import QueryError
+from savecli.media.scan import whole
 from savecli.media.volumes import Volumes
 from savecli.model.likeness import Example
 from savecli.model.score import MODALITIES, TERMS, Candidates, Stack
@@ -79,15 +83,31 @@ def search(
         look: what is mounted.
 
     Raises:
-        QueryError: nothing is asked, one of the texts is blank, or a regular expression never ends.
+        QueryError: nothing is asked, one of the texts is blank, a regular expression never ends, or `show`
+            makes no sense.
     """
     ask = Ask(text=ask) if isinstance(ask, str) else ask
     if example is not None:
         ask = replace(ask, like=example.name)
     language.require(ask)
     show = show or Show(top_k=top_k, threshold=threshold)
+    _check(show)
+    below = dict.fromkeys(name for path in ask.where.below for name in _names(path))
+    ask = replace(ask, where=replace(ask.where, below=tuple(below)))
     with store.snapshot():
         return _Search(ask, store, encoder, show, example, look).run()
+
+
+def _check(show: Show) -> None:
+    if show.top_k < 1:
+        raise QueryError(f"{show.top_k} moments cannot be shown", hint="1 is the least")
+    if show.threshold is not None and not 0 <= show.threshold <= 1:
+        raise QueryError(f"no score is at least {show.threshold}", hint="a threshold is from 0 to 1")
+
+
+def _names(path: Path) -> tuple[Path, Path]:
+    """The names that a file or folder may be stored by: without "..", and without links."""
+    return whole(path), Path(os.path.realpath(path))
 
 
 class _Search:

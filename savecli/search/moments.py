@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,7 +156,7 @@ def best_s(
 
 
 def chosen(
-    drafts: Iterable[Draft],
+    drafts: Sequence[Draft],
     refine: Callable[[Draft], Draft],
     *,
     store: Store,
@@ -178,7 +177,7 @@ def chosen(
     kept: list[Draft] = []
     groups: dict[str, int] = {}
     looks = _Looks(store)
-    for rough in islice(drafts, MOST_LOOKED_AT * top_k):
+    for rough in drafts[: MOST_LOOKED_AT * top_k]:
         same = None if copies else next((i for i, one in enumerate(kept) if looks.same(one, rough)), None)
         if same is not None:
             kept[same] = replace(kept[same], copies=kept[same].copies + 1)

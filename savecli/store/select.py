@@ -10,6 +10,7 @@ from savecli.store.catalog import Catalog
 
 _HAS = {"speech": "speech_s > 0", "audio": "has_audio", "video": "has_video"}
 _NANOSECONDS = 1_000_000_000
+_LAST_NS = 2**63 - 1  # in the year 2262; SQLite has no larger numbers
 
 
 class Selection(NamedTuple):
@@ -53,12 +54,17 @@ def _of_files(where: Where) -> tuple[list[str], list[object]]:
     conditions: list[str] = []
     values: list[object] = []
     if where.below:
-        conditions.append(f"({' OR '.join(['path = ? OR (path >= ? AND path < ?)'] * len(where.below))})")
+        # Not joined by OR: SQLite takes no expression that is more than 1000 deep.
+        given = ", ".join(["(?, ?, ?)"] * len(where.below))
+        conditions.append(
+            f"EXISTS (WITH below (self, first, beyond) AS (VALUES {given})"  # noqa: S608 - only our own words
+            " SELECT 1 FROM below WHERE path = self OR (path >= first AND path < beyond))"
+        )
         for path in where.below:
             within = os.fsencode(path).removesuffix(os.sep.encode()) + os.sep.encode()
             values += [os.fsencode(path), within, within[:-1] + bytes([within[-1] + 1])]
     for bound, condition in ((where.since_s, "mtime_ns >= ?"), (where.until_s, "mtime_ns < ?")):
         if bound is not None:
             conditions.append(condition)
-            values.append(round(bound * _NANOSECONDS))
+            values.append(min(max(round(bound * _NANOSECONDS), -_LAST_NS), _LAST_NS))
     return conditions, values

@@ -25,7 +25,7 @@ def save(library):
     return library.save
 
 
-def piped(save, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def piped(save, text: str, *arguments: str, errors: str = "strict") -> subprocess.CompletedProcess[str]:
     with save.running("--version") as running:  # for the command's own words
         words = running.process.args
     return subprocess.run(
@@ -34,6 +34,7 @@ def piped(save, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=save.full_env,
         capture_output=True,
         text=True,
+        errors=errors,
         timeout=120,
         check=False,
     )
@@ -119,6 +120,14 @@ def test_one_bad_line_does_not_end_it_and_the_worst_code_is_told(save):
     assert "Traceback" not in run.stderr
     assert piped(save, "a recipe for chocolate cake\n").returncode == 1
     assert piped(save, "").returncode == 0
+
+
+def test_help_and_bytes_that_are_no_text_do_not_end_it(save):
+    run = piped(save, "--help\n:open --help\n\udcff dog\na cockatoo -f\n", errors="surrogateescape")
+    assert Path(run.stdout.splitlines()[-1]).name == "cockatoo.mp4"
+    assert "--like" in run.stdout
+    assert "--player" in run.stdout
+    assert "bug" not in run.stderr
 
 
 def test_results_have_numbers_for_the_lines_that_follow(save, tmp_path):

@@ -152,6 +152,11 @@ def test_a_long_text_is_read_up_to_its_limit(minilm):
     np.testing.assert_allclose(same, other, atol=1e-6)
 
 
+def test_bytes_that_a_shell_could_not_read_are_no_reason_to_fail(minilm):
+    assert np.array_equal(minilm.encode(["a \udcff dog"]), minilm.encode(["a ? dog"]))
+    assert minilm.n_pieces("\udcff") == minilm.n_pieces("?")
+
+
 def test_more_texts_of_one_length_than_a_batch_holds(minilm):
     n_pairs = MAX_BATCH // 2 + 1
     rows = minilm.encode(["cat", "dog"] * n_pairs)

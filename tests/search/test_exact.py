@@ -134,6 +134,7 @@ def test_chinese_is_found_in_both_scripts_and_by_any_run_of_characters(speak, fi
         (r"reddish\.? No", [2]),
         ("CAF\xc9", [5]),
         ("cafe", [5]),
+        ("CAFE\u0301", [5]),
         (r"\d+", [6]),
         ("^a", [0]),
         ("x*", []),
@@ -171,6 +172,12 @@ def test_what_is_no_regular_expression_is_refused(speak, find, pattern):
     assert caught.value.hint
 
 
+def test_a_regular_expression_that_calls_itself_without_end_is_stopped(speak, find):
+    speak(A, ["word"])
+    with pytest.raises(QueryError, match="memory"):
+        find(Ask(regexes=("(?R)",)))
+
+
 def test_more_places_than_are_looked_through_are_told(speak, find, monkeypatch):
     for i in range(4):
         speak(Path(f"/videos/{i}.mp4"), ["the", "word"])
@@ -178,6 +185,38 @@ def test_more_places_than_are_looked_through_are_told(speak, find, monkeypatch):
     monkeypatch.setattr(exact, "MAX_VIDEOS", 3)
     some = find('"the"')
     assert (len(some.moments), some.has_more) == (3, True)
+
+
+def test_more_places_in_a_video_than_are_shown_are_told(speak, find):
+    speak(A, *[["the", "word"]] * exact.MAX_PLACES_IN_VIDEO)
+    assert not find('"the"', top_k=1000).has_more
+    speak(B, *[["the", "word"]] * (exact.MAX_PLACES_IN_VIDEO + 1))
+    some = find('"the" in:/videos/b.mp4', top_k=1000)
+    assert (len(some.moments), some.has_more) == (exact.MAX_PLACES_IN_VIDEO, True)
+    assert not find('"the" in:/videos/b.mp4', by_video=True).has_more, "five are all that is shown"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        Ask(phrases=(phrase("the"), phrase("zebra"))),
+        Ask(phrases=(phrase("zebra"), phrase("the"))),
+        Ask(phrases=(phrase("the"),), regexes=("zebra",)),
+        Ask(regexes=("the", "zebra")),
+    ],
+)
+def test_a_word_that_is_said_all_the_time_goes_with_one_that_is_said_once(speak, find, ask):
+    speak(A, *[["the", "cat"]] * 2 * exact.MAX_PLACES_IN_VIDEO, ["the", "zebra"])
+    moments = find(ask).moments
+    assert moments
+    assert all("zebra" in marked(moment) for moment in moments)
+
+
+def test_words_that_must_not_be_said_are_found_to_the_end_of_a_video(speak, find):
+    speak(A, *[["the", "cat"]] * 2 * exact.MAX_PLACES_IN_VIDEO, ["a", "cat", "sat"])
+    speak(B, ["a", "dog", "sat"])
+    assert {moment.path for moment in find('"a NEAR sat"').moments} == {A, B}
+    assert {moment.path for moment in find('"a NEAR sat" -"cat"').moments} == {B}
 
 
 def test_a_long_utterance_is_cut_around_the_words(speak, find):

@@ -336,3 +336,42 @@ def test_a_library_is_sampled_again_when_it_has_changed(put, find):
     after = find("red", explain=True).moments[0].terms[0].background
     assert (before[2], after[2]) == (2, 20)
     assert after[0] > before[0], "red is usual now"
+
+
+def test_a_folder_is_found_by_any_name_that_leads_to_it(put, find, tmp_path):
+    (tmp_path / "films" / "old").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "films")
+    film = tmp_path.resolve() / "films" / "dog.mp4"
+    put(film, ["red"])
+    put(A, ["red"])
+    for name in ("films", "films/old/..", "link", "link/dog.mp4", "link/old/../dog.mp4"):
+        assert paths(find(Ask(text="red", where=Where(below=(tmp_path / name,))))) == [film], name
+    assert paths(find(Ask(text="red", where=Where(below=(tmp_path / "films" / "old",))))) == []
+
+
+def test_any_number_of_folders_can_be_given(put, find):
+    put(A, ["red"])
+    put(C, ["red"])
+    folders = (*(Path(f"/none/{number}") for number in range(3000)), C.parent)
+    assert paths(find(Ask(text="red", where=Where(below=folders)))) == [C]
+
+
+def test_dates_beyond_what_a_catalog_can_hold_are_dates(put, find):
+    put(A, ["red"])
+    assert paths(find("red until:2300")) == [A] == paths(find("red since:0100"))
+    assert paths(find("red since:2300")) == [] == paths(find("red until:0100"))
+
+
+def test_any_number_of_moments_can_be_asked_for(put, find):
+    put(A, ["red"])
+    assert paths(find("red", top_k=10**30)) == [A]
+
+
+@pytest.mark.parametrize(
+    "show",
+    [{"top_k": 0}, {"top_k": -1}, {"threshold": -0.1}, {"threshold": 1.1}, {"threshold": np.nan}],
+)
+def test_what_cannot_be_shown_is_refused(put, find, show):
+    put(A, ["red"])
+    with pytest.raises(QueryError):
+        find("red", **show)
