@@ -32,6 +32,7 @@ from savecli.store import Store
 
 HEAD = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"
 PER_FOLDER = 100
+Took = tuple[float, float]
 ELSEWHERE = Volume(identity="uuid:none", mount=Path("/none"), label="none")
 
 
@@ -88,14 +89,15 @@ def nothing_to_decode():
     yield
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    started = time.perf_counter()
+def seconds(work: Callable[[], object]) -> Took:
+    """How long it takes, and how much of it a processor was busy for this and for what it starts."""
+    started, used = time.perf_counter(), os.times()
     work()
-    return time.perf_counter() - started
+    cpu_s = sum(now - before for now, before in zip(os.times()[:4], used[:4], strict=True))
+    return time.perf_counter() - started, cpu_s
 
 
-def looks(library: Library, n_runs: int) -> dict[str, list[float]]:
+def looks(library: Library, n_runs: int) -> dict[str, list[Took]]:
     """Looks that change nothing on disk, and how long they took."""
 
     def unplugged() -> None:
@@ -123,7 +125,7 @@ def looks(library: Library, n_runs: int) -> dict[str, list[float]]:
         return {name: [seconds(work) for _ in range(n_runs)] for name, work in works.items()}
 
 
-def commands(library: Library, n_runs: int) -> dict[str, list[float]]:
+def commands(library: Library, n_runs: int) -> dict[str, list[Took]]:
     """The whole command over unchanged files."""
 
     def command(option: str) -> Callable[[], object]:
@@ -134,7 +136,7 @@ def commands(library: Library, n_runs: int) -> dict[str, list[float]]:
     return {name: [seconds(command(option)) for _ in range(n_runs)] for name, option in names.items()}
 
 
-def moves(library: Library, n_runs: int) -> dict[str, list[float]]:
+def moves(library: Library, n_runs: int) -> dict[str, list[Took]]:
     """Changes of the whole library; the last one removes it."""
 
     def relinked() -> None:
@@ -147,7 +149,7 @@ def moves(library: Library, n_runs: int) -> dict[str, list[float]]:
     def removed() -> None:
         assert library.run(store).n_missing == library.n
 
-    took: dict[str, list[float]] = {"save relink": [], "save index of a renamed top folder": []}
+    took: dict[str, list[Took]] = {"save relink": [], "save index of a renamed top folder": []}
     with library.open() as store:
         for work, name in zip((relinked, renamed), took, strict=True):
             for _ in range(n_runs):
@@ -171,8 +173,11 @@ def main() -> None:
         took = looks(library, given.runs)
         took |= commands(library, given.runs)
         took |= moves(library, given.runs)
-    rows = [(what, spread(values, ".2f")) for what, values in took.items()]
-    print(table((f"{given.n} files, {PER_FOLDER} in a folder", "seconds"), rows))
+    rows = [
+        (what, *(spread(values, ".2f") for values in zip(*pairs, strict=True)))
+        for what, pairs in took.items()
+    ]
+    print(table((f"{given.n} files, {PER_FOLDER} in a folder", "s", "CPU, s"), rows))
 
 
 if __name__ == "__main__":

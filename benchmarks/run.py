@@ -27,6 +27,8 @@ SECTIONS = {
     "save-speed": "save_speed.py {shared}/parity",
     "scoring": "scoring.py",
     "learning": "learning.py",
+    "library": "library.py",
+    "dupes": "dupes.py {shared}/media",
 }
 FIXED_WIDTH = {"decode"}
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from report import ROOT, stamp, table
 from run import RESULTS, replaced
+from torture_load import SECTIONS as LOAD
 
 TRIALS = ROOT / "tests" / "store"
 Section = Callable[[Path], tuple[str, list[str]]]
@@ -96,6 +97,9 @@ def trials(script: str, *arguments: object, **env: str) -> list[dict[str, Any]]:
     if not records:
         raise SystemExit(f"{script} ended with {done.returncode} and said nothing")
     return records
+
+
+SECTIONS |= LOAD
 
 
 def main() -> None:

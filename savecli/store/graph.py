@@ -186,11 +186,15 @@ def engine_named(name: str) -> Engine:
 def build(engine: str, rows: Rows, numbers: RowNumbers) -> Graph:
     """A graph over the rows of `rows` (M, D) that have these `numbers` (N,), ascending.
 
+    Each block is an even sample of all rows. In order of time the rows of one scene come together and link to
+    each other alone: of 900,000 rows a search then missed 2.5 %, however widely it looked.
+
     Raises:
         StoreError: the engine is not installed.
     """
     graph = engine_named(engine).create(rows.shape[1], len(numbers))
-    for start in range(0, len(numbers), _BLOCK_ROWS):
-        block = numbers[start : start + _BLOCK_ROWS]
+    n_blocks = -(-len(numbers) // _BLOCK_ROWS)
+    for first in range(n_blocks):
+        block = numbers[first::n_blocks]
         graph.add(block, rows[block])
     return graph

@@ -65,8 +65,9 @@ def by_graph(
     if is_spent(view):
         return None
     tail = np.arange(covered, view.end, dtype=np.int64)
-    tail = tail[view.alive(tail)]
-    tail_scores = scan_some(view.rows, tail, query)
+    is_alive = view.alive(tail)
+    # Gathering living rows would take longer than looking at the dead ones too.
+    tail, tail_scores = tail[is_alive], scan(view.rows[covered : view.end], query)[is_alive]
     asked = max(64, 2 * k)
     while asked <= covered // _LARGEST_SHARE_OF_GRAPH:
         found = _checked(graph.search(query, asked, ef), covered)

@@ -1,6 +1,7 @@
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import Mock
 
 import av
 import numpy as np
@@ -215,3 +216,14 @@ def test_lists_open_no_other_file(shared_media: Path, name: str, to_hear: bool, 
     with pytest.raises(av.FFmpegError):
         av.open(str(path), container_options=options(to_hear=to_hear), io_open=spy)
     assert opened == [str(path)]
+
+
+def test_permission_is_blamed_only_where_it_is_missing(make_video, monkeypatch) -> None:
+    # FFmpeg says so of some ASF files whose header has a flipped bit.
+    path = make_video()
+    monkeypatch.setattr(av, "open", refuse := Mock(side_effect=av.error.PermissionError(1, "no")))
+    with pytest.raises(MediaError, match="missing or damaged"):
+        probe(path)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(MediaError, match="no permission"):
+        probe(path)

@@ -3,6 +3,8 @@ import pytest
 
 from savecli.media.decode import probe, waveform
 
+from ..load import clips
+
 RATE = 48_000
 
 
@@ -54,3 +56,27 @@ def test_no_sound_no_blocks(make_video) -> None:
     timeline = probe(make_video())
     assert not timeline.has_audio
     assert list(waveform(timeline)) == []
+
+
+@pytest.mark.parametrize("n_channels", [(1, 2), (2, 1), (2, 1, 2)])
+def test_channels_that_change_midway(tmp_path, n_channels) -> None:
+    path, parts = tmp_path / "joined.ts", []
+    for number, n in enumerate(n_channels):
+        part = clips.write_clip(tmp_path / f"{number}.ts", seed=number, seconds=2, n_channels=n)
+        parts.append(part.read_bytes())
+    path.write_bytes(b"".join(parts))
+    stream = waveform(probe(path))
+    blocks = list(stream)
+    assert stream.n_bad_packets == 0
+    assert sum(len(b.waveform) for b in blocks) / 16_000 == pytest.approx(2 * len(n_channels), abs=0.2)
+    assert all(np.abs(b.waveform).max() > 0.1 for b in blocks if len(b.waveform) > 1600)
+
+
+def test_streams_that_turn_up_midway(tmp_path) -> None:
+    first = clips.write_clip(tmp_path / "a.flv", seconds=2)
+    other = clips.write_clip(tmp_path / "b.flv", seconds=2, kind=("flv", "libx264", "yuv420p", "aac"))
+    path = tmp_path / "joined.flv"
+    path.write_bytes(first.read_bytes() + other.read_bytes()[13:])  # its tags, in which codecs differ
+    timeline = probe(path)
+    assert timeline.duration_s == pytest.approx(2, abs=0.2)
+    assert sum(len(b.waveform) for b in waveform(timeline)) / 16_000 == pytest.approx(2, abs=0.2)

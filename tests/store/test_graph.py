@@ -245,6 +245,29 @@ def test_a_disk_full_of_graph_is_noticed(built, monkeypatch):
         assert store.graphs() == before
 
 
+def test_rows_of_one_scene_are_not_added_together(samples, monkeypatch):
+    added = []
+
+    class Noting:
+        def create(self, dim, n_rows):
+            return self
+
+        def add(self, numbers, rows):
+            added.append((numbers, rows))
+
+    monkeypatch.setattr(graph, "engine_named", lambda _: Noting())
+    monkeypatch.setattr(graph, "_BLOCK_ROWS", 10)
+    rows = samples.unit(np.random.default_rng(0), 120).astype(np.float16)
+    given = np.arange(5, 108, dtype=np.int64)
+    graph.build("noting", rows, given)
+    numbers = np.concatenate([block for block, _ in added])
+    np.testing.assert_array_equal(np.sort(numbers), given)
+    np.testing.assert_array_equal(np.concatenate([block for _, block in added]), rows[numbers])
+    for block, _ in added:
+        assert len(block) <= 10
+        assert np.diff(block).min() > 10, "each block is spread over all rows"
+
+
 def test_numkong_and_numpy_agree(samples, monkeypatch):
     rng = np.random.default_rng(0)
     rows = samples.unit(rng, 40_000, 48).astype(np.float16)

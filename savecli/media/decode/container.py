@@ -70,11 +70,12 @@ def _check_regular(path: Path) -> None:
 
 def _refusal(error: Exception, path: Path, wanted: str = "a video") -> MediaError:
     match error:
-        case PermissionError():
+        case PermissionError() if not _is_readable(path):
             return MediaError("no permission to read the file", hint="Check its owner and mode (ls -l).")
         case FileNotFoundError():
             return MediaError("the file is not there any more", hint="Index its folder again.")
-        case av.ArgumentError() | av.InvalidDataError():
+        # FFmpeg says PermissionError of some damaged ASF files too.
+        case av.ArgumentError() | av.InvalidDataError() | av.PermissionError():
             with path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
             if not kind_of(head):
@@ -88,6 +89,14 @@ def _refusal(error: Exception, path: Path, wanted: str = "a video") -> MediaErro
                 "repair tool (untrunc, or the camera's own).",
             )
     return MediaError(f"it cannot be opened ({type(error).__name__})", hint="Does a player open it?")
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        with path.open("rb"):
+            return True
+    except OSError:
+        return False
 
 
 def keep_only(container: InputContainer, wanted: set[int]) -> None:
@@ -105,6 +114,8 @@ def packets(container: InputContainer, streams: tuple[Stream, ...], tally: Tally
                     yield packet
         except DAMAGE:
             tally.n_bad_packets += 1
+        except IndexError:
+            return  # all is read: PyAV stumbles at the end over streams that turned up on the way
         else:
             return
 

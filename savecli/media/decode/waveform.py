@@ -115,10 +115,16 @@ class _Blocks:
 
     def finish(self) -> Iterator[WaveformBlock]:
         """The rest, as the last block of a stretch."""
-        if self._resampler is not None:
-            yield from self._hold(self._resampler.resample(None))
-            yield from self._emit(self._n_held)
-            self._resampler = None
+        resampler, self._resampler = self._resampler, None
+        if resampler is None:
+            return
+        try:
+            rest = resampler.resample(None)
+        except DAMAGE:  # it did not take what it was given before either
+            rest = []
+        yield from self._hold(rest)
+        yield from self._emit(self._n_held)
+        self._parts = []  # what comes next may have other channels
 
     def _hold(self, resampled: list[AudioFrame]) -> Iterator[WaveformBlock]:
         for sound in resampled:
