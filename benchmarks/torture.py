@@ -105,11 +105,11 @@ def killed(folder: Path) -> tuple[str, list[str]]:
 
 @section("power")
 def power(folder: Path) -> tuple[str, list[str]]:
-    """The image of a disk, copied at 40 moments; and at 10 where syncs do nothing, as a control."""
-    records = trials("power.py", folder / "power", "--n", "40", *footage())
+    """The image of a disk, copied at 20 moments; and at 6 where syncs do nothing, as a control."""
+    records = trials("power.py", folder / "power", "--n", "20", *footage())
     if "why" in records[0]:
         return f"Not run: {records[0]['why']}.", []
-    lying = trials("power.py", folder / "lying", "--n", "10", "--lying", *footage())
+    lying = trials("power.py", folder / "lying", "--n", "6", "--lying", *footage())
     rows = [
         [what, record["n"], record["n_told"], len(record["wrong"])]
         for what, record in (("work", records[0]), ("do nothing (control)", lying[0]))
@@ -120,8 +120,8 @@ def power(folder: Path) -> tuple[str, list[str]]:
 
 @section("full")
 def full(folder: Path) -> tuple[str, list[str]]:
-    """Too little room at 24 points: a small tmpfs, a full ext4, a limit on the length of files."""
-    records = trials("full.py", folder / "full", "--n", "24", *footage())
+    """Too little room at 20 points: a small tmpfs, a full ext4, a limit on the length of files."""
+    records = trials("full.py", folder / "full", "--n", "20", *footage())
     rows = []
     for record in records:
         counts = record["counts"]
@@ -130,6 +130,27 @@ def full(folder: Path) -> tuple[str, list[str]]:
         rows.append([record["kind"], record["n"], kept, refused, words, len(record["wrong"])])
     heads = ["room", "points", "videos told by then", "reader refused while full", "said", "wrong"]
     return table(heads, rows), wrong_of(records)
+
+
+@section("copied")
+def copied(folder: Path) -> tuple[str, list[str]]:
+    """Copies of a store that is written: 200 of made-up rows, 20 of `save index`."""
+    records = trials("copied.py", folder / "made-up", "--n", "200")
+    records += trials("copied.py", folder / "real", "--n", "20", "--real", *footage())
+    rows = []
+    for what, record in zip(("added by the library", "`save index`"), records, strict=True):
+        counts = record["counts"]
+        read = counts.get("read", counts.get("read, elsewhere", 0))
+        older = counts.get("read an older state", counts.get("read an older state, elsewhere", 0))
+        rows.append([what, record["n"], record["n"] - read, read, older, len(record["wrong"])])
+    heads = ["videos", "copies", "refused with a hint", "read, and right", "of these older", "wrong"]
+    counts = records[0]["counts"]
+    kept = f"{counts['videos after repair']} of {counts['videos stored before']}"
+    text = (
+        f"Of the videos stored when the copying began, a repair kept {kept}; it was refused, with a hint,"
+        f" {counts.get('repair: refused', 0)} times: there was nothing to read out."
+    )
+    return f"{table(heads, rows)}\n\n{text}", wrong_of(records)
 
 
 def footage() -> list[object]:

@@ -2,10 +2,10 @@
 
     python killed.py FOLDER --n 200 [--signal KILL|TERM] [--asr off] [--media ../shared/media] [--seed 0]
 
-Half of the kills come by the clock, anywhere between the first import and the end; half at a random one of
-all writes, syncs, cuts and renames of the store, so that commits, the building of graphs and the closing of the
-catalog get their share. After each the store opens, `verify` is clean, every path that it has is what an
-undisturbed run makes of it, and all that was there or told before is there. Each run that is not cut short
+Half of the kills come by the clock, anywhere between the first import and the end; half at a random one
+of all writes, syncs, cuts and renames of the store, so that commits, the building of graphs and the closing
+of the catalog get their share. After each the store opens, `verify` is clean, every path that it has is what
+an undisturbed run makes of it, and all that was there or told before is there. Each run that is not cut short
 must lead to the store of an undisturbed one. Prints one line of JSON; exit code 1 where something was wrong.
 """
 

@@ -4,10 +4,10 @@
 
 The home lies on an ext4 file system in a loop device. The run is stopped (SIGSTOP), the image behind the
 device copied, and the run goes on: the copy has what the kernel has handed to the device by then, and nothing
-of what waits in its memory. Half of the stops come right after a video was told as stored, half at any moment;
-every other file system is mounted with data=writeback, where a file's new length may reach the disk before
-its content. The copy is mounted, its journal played back; what was told is in the store, `verify` is clean,
-and the next run leads to the store of an undisturbed one.
+of what waits in its memory. Half of the stops come right after a video was told as stored, half at any
+moment; every other file system is mounted with data=writeback, where a file's new length may reach the disk
+before its content. The copy is mounted, its journal played back; what was told is in the store, `verify` is
+clean, and the next run leads to the store of an undisturbed one.
 
 A device that holds writes back in a cache of its own and reorders them is not simulated: what the kernel
 hands over is there, in that order. With --lying, syncs do nothing, and losses are what should be found.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import re
@@ -271,7 +272,7 @@ def undisturbed(place: Place) -> Truth:
     done = Ended(run=run, code=code, said=said)
     assert done.code in (0, 1), done.said
     times = [(at_s, event["path"]) for at_s, event in done.run.told if "path" in event]
-    took_s = {path: at_s - before for (before, _), (at_s, path) in zip(times, times[1:], strict=False)}
+    took_s = {path: at_s - before for (before, _), (at_s, path) in itertools.pairwise(times)}
     truth = Truth(
         state=seen(home / "store"),
         answers=answers(home),
