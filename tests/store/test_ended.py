@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks after processes by /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="looks after processes by /proc"),
+    pytest.mark.timeout(600),  # beside other work each run of a trial may take half a minute
+]
 
 
 def run(script, *arguments):
@@ -32,15 +35,15 @@ def run(script, *arguments):
 
 
 def test_killed_at_a_few_moments(tmp_path):
-    (record,) = run("killed.py", tmp_path / "trials", "--n", 4, "--seed", 1)
-    assert record["n"] == 4
+    (record,) = run("killed.py", tmp_path / "trials", "--n", 3, "--seed", 1)
+    assert record["n"] == 3
     assert record["n_chains"] >= 1
     assert record["codes"].keys() <= {"-9", "9", "1"}
 
 
 def test_asked_to_end_at_a_few_moments(tmp_path):
-    (record,) = run("killed.py", tmp_path / "trials", "--n", 3, "--signal", "TERM", "--seed", 1)
-    assert record["n"] == 3
+    (record,) = run("killed.py", tmp_path / "trials", "--n", 2, "--signal", "TERM", "--seed", 1)
+    assert record["n"] == 2
     assert record["codes"].keys() <= {"130", "-15", "1"}
 
 
