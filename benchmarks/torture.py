@@ -24,6 +24,7 @@ from run import RESULTS, replaced
 from torture_load import SECTIONS as LOAD
 
 TRIALS = ROOT / "tests" / "store"
+SHARED = Path(os.environ.get("SAVE_SHARED", ROOT.parent / "shared"))
 Section = Callable[[Path], tuple[str, list[str]]]
 SECTIONS: dict[str, Section] = {}
 
@@ -70,6 +71,97 @@ def flips_catalog(folder: Path) -> tuple[str, list[str]]:
     # Without a seal a changed letter is a letter: it is counted, and no fault of the program's.
     wrong = [said for said in left[0]["wrong"] if not said.endswith("another answer")]
     return counted([*at_rest, *left])[0], [*at_rest[0]["wrong"], *wrong]
+
+
+@section("killed")
+def killed(folder: Path) -> tuple[str, list[str]]:
+    """`save index` killed at 200 moments, with and without speech, and asked to end at 50."""
+    given = (("KILL", 180, "off"), ("KILL", 20, "tiny.en"), ("TERM", 50, "off"))
+    records = [
+        record
+        for signal, n, asr in given
+        for record in trials(
+            "killed.py", folder / asr / signal, "--signal", signal, "--n", n, "--asr", asr, *footage()
+        )
+    ]
+    phases = sorted({phase for record in records for phase in record["phases"]})
+    rows = [
+        [
+            f"SIG{record['signal']}",
+            record["asr"],
+            record["n"],
+            record["n_chains"],
+            *(record["phases"].get(phase, 0) for phase in phases),
+            ", ".join(f"{code}: {n}" for code, n in record["codes"].items()),
+            len(record["wrong"]),
+        ]
+        for record in records
+    ]
+    heads = ["signal", "--asr", "cut short", "stores finished", *phases, "exit codes", "wrong"]
+    of_a_run = (
+        f"{records[0]['n_paths']} paths and {records[0]['n_changes']} changes of the store in a whole run."
+    )
+    return f"{table(heads, rows)}\n\n{of_a_run}", wrong_of(records)
+
+
+@section("power")
+def power(folder: Path) -> tuple[str, list[str]]:
+    """The image of a disk, copied at 20 moments; and at 6 where syncs do nothing, as a control."""
+    records = trials("power.py", folder / "power", "--n", "20", *footage())
+    if "why" in records[0]:
+        return f"Not run: {records[0]['why']}.", []
+    lying = trials("power.py", folder / "lying", "--n", "6", "--lying", *footage())
+    rows = [
+        [what, record["n"], record["n_told"], len(record["wrong"])]
+        for what, record in (("work", records[0]), ("do nothing (control)", lying[0]))
+    ]
+    missed = [] if lying[0]["wrong"] else ["where syncs do nothing, no loss was found"]
+    return table(["syncs", "images", "videos told by then", "wrong"], rows), [*wrong_of(records), *missed]
+
+
+@section("full")
+def full(folder: Path) -> tuple[str, list[str]]:
+    """Too little room at 20 points: a small tmpfs, a full ext4, a limit on the length of files."""
+    records = trials("full.py", folder / "full", "--n", "20", *footage())
+    rows = []
+    for record in records:
+        counts = record["counts"]
+        words = ", ".join(f"{said} ({n})" for said, n in record["said"].items())
+        kept, refused = counts.get("videos stored", 0), counts.get("refused while full", 0)
+        rows.append([record["kind"], record["n"], kept, refused, words, len(record["wrong"])])
+    heads = ["room", "points", "videos told by then", "reader refused while full", "said", "wrong"]
+    return table(heads, rows), wrong_of(records)
+
+
+@section("copied")
+def copied(folder: Path) -> tuple[str, list[str]]:
+    """Copies of a store that is written: 200 of made-up rows, 20 of `save index`."""
+    records = trials("copied.py", folder / "made-up", "--n", "200")
+    records += trials("copied.py", folder / "real", "--n", "20", "--real", *footage())
+    rows = []
+    for what, record in zip(("added by the library", "`save index`"), records, strict=True):
+        counts = record["counts"]
+        read = counts.get("read", counts.get("read, elsewhere", 0))
+        older = counts.get("read an older state", counts.get("read an older state, elsewhere", 0))
+        rows.append([what, record["n"], record["n"] - read, read, older, len(record["wrong"])])
+    heads = ["videos", "copies", "refused with a hint", "read, and right", "of these older", "wrong"]
+    counts = records[0]["counts"]
+    kept = f"{counts['videos after repair']} of {counts['videos stored before']}"
+    text = (
+        f"Of the videos stored when the copying began, a repair kept {kept}; it was refused, with a hint,"
+        f" {counts.get('repair: refused', 0)} times: there was nothing to read out."
+    )
+    return f"{table(heads, rows)}\n\n{text}", wrong_of(records)
+
+
+def footage() -> list[object]:
+    """Where there are real clips, they are what is indexed."""
+    return ["--media", SHARED / "media"] if (SHARED / "media").is_dir() else []
+
+
+def wrong_of(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All that went wrong."""
+    return [said for record in records for said in record["wrong"]]
 
 
 def counted(records: Iterable[Mapping[str, Any]]) -> tuple[str, list[str]]:

@@ -16,7 +16,15 @@ from savecli.errors import SaveError
 from savecli.plain import plain
 
 UNEXPECTED, INTERRUPTED = 3, 130
-OUT_OF_OUR_HANDS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+OUT_OF_OUR_HANDS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+}
 
 
 def main() -> NoReturn:

@@ -174,13 +174,20 @@ class Bell:
 @contextlib.contextmanager
 def ended_by_sigterm() -> Iterator[None]:
     """SIGTERM raises `Terminated` inside; a second one is ignored, so that nothing ends half way."""
+    is_ended = False
 
     def raise_it(number: int, _: FrameType | None) -> None:
+        nonlocal is_ended
+        is_ended = True
         signal.signal(number, signal.SIG_IGN)
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, raise_it)
     try:
         yield
+    except KeyboardInterrupt as error:
+        if is_ended and not isinstance(error, Terminated):  # usearch forgets which signal it was
+            raise Terminated from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

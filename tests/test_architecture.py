@@ -62,7 +62,7 @@ LAZY = {
     "watchfiles": ["watch.py"],
 }
 # The shell asks whether to raise; the decoder's process sets what BLAS reads.
-ENVIRONMENT = ["config.py", "__main__.py", "media/serve.py"]
+ENVIRONMENT = ["config.py", "__main__.py", "media/serve.py", "speech/__init__.py"]
 NETWORK = re.compile(r"(import|from) (aiohttp|ftplib|http|httpx|requests|smtplib|urllib\.request|urllib3)\b")
 
 

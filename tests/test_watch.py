@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -230,6 +231,20 @@ def test_sigterm_raises_once_and_is_as_before_afterwards():
         work()
     assert cleaned_up
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_sigterm_is_told_from_ctrl_c_where_a_library_forgets_which_it_was():
+    def work(*, by_sigterm):
+        with ended_by_sigterm():
+            with contextlib.suppress(Terminated):
+                os.kill(os.getpid(), signal.SIGTERM if by_sigterm else 0)
+                time.sleep(0.05)
+            raise KeyboardInterrupt
+
+    for by_sigterm in (True, False):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            work(by_sigterm=by_sigterm)
+        assert isinstance(caught.value, Terminated) == by_sigterm
 
 
 # -- with a store --------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def index(
 
     With --watch it looks every 30 seconds, and at once where the system tells of changes (pip install
     'savecli[watch]'; not on network shares). Other commands can write meanwhile. Ctrl-C ends it with exit
-    code 130, SIGTERM with 0.
+    code 130, SIGTERM with 0; without --watch both are 130, and what is done is kept.
     """
     if not paths and not retry_failed:
         raise click.UsageError("Missing argument 'PATH...'.")
@@ -121,7 +121,9 @@ def index(
 
     if watching:
         return _watch(options, config, interval, tell, spin=not (quiet or as_json))
-    with closing(_run(options, config, identity(config))) as events:
+    from savecli.watch import ended_by_sigterm
+
+    with ended_by_sigterm(), closing(_run(options, config, identity(config))) as events:
         return NOTHING if tell(events).n_skipped else DONE
 
 

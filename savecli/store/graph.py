@@ -21,6 +21,7 @@ CONNECTIVITY = 16
 EF_CONSTRUCTION = 128
 _BLOCK_ROWS = 8192
 _ENGINE_ERRORS = (RuntimeError, ValueError, OSError, MemoryError)
+_INTERRUPTED = "has been terminated"
 
 RowNumbers = NDArray[np.int64]
 
@@ -95,7 +96,11 @@ class UsearchGraph:
         self.index = index
 
     def add(self, numbers: RowNumbers, rows: Rows) -> None:
-        self.index.add(numbers.astype(np.uint64), rows)
+        try:
+            self.index.add(numbers.astype(np.uint64), rows)
+        except RuntimeError as error:
+            _pass_on_interrupt(error)
+            raise
 
     def save(self, path: Path) -> int:
         self.index.save(path)
@@ -106,9 +111,16 @@ class UsearchGraph:
             self.index.expansion_search = max(ef, k)
             found = self.index.search(query.astype(np.float16), min(k, len(self.index)))
         except _ENGINE_ERRORS as error:
+            _pass_on_interrupt(error)
             raise GraphError(f"usearch gave up: {error}") from error
         numbers: RowNumbers = np.asarray(found.keys).astype(np.int64)
         return numbers
+
+
+def _pass_on_interrupt(error: Exception) -> None:
+    """Raises what Ctrl-C raises where that ended usearch, which puts an error of its own in its place."""
+    if _INTERRUPTED in str(error):
+        raise KeyboardInterrupt from error
 
 
 class HnswlibEngine:

@@ -14,6 +14,14 @@ from filelock import FileLock, Timeout
 
 from savecli.errors import StoreBusy, StoreError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_PATIENCE_S = 0.2
+"""A reader that asks whether somebody writes holds the lock for an instant."""
+
 
 class WriteLock:
     """The right to write into a store.
@@ -46,7 +54,7 @@ class WriteLock:
 
     def _acquire(self) -> None:
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 10)
         except Timeout:
             raise StoreBusy(
                 f"the store {self._note.parent} is being written by {self._holder()}",
@@ -73,8 +81,30 @@ class WriteLock:
 def is_left_open(home: Path) -> bool:
     """Whether the store's last writer is known to have died, or nobody can be writing at all.
 
-    A writer on another machine, or a process that has the dead one's number, counts as one at work.
+    The system's lock tells, for the note may be a copy, of a store that was being written when it was copied.
+    Only where locks cannot be asked does the note decide; a writer on another machine, or a process that has
+    the dead one's number, then counts as one at work.
     """
+    if fcntl is not None:
+        try:
+            descriptor = os.open(home / "write.lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return _is_noted_dead(home)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return _is_noted_dead(home)
+        finally:
+            os.close(descriptor)  # gives back what it got
+        return True
+    return _is_noted_dead(home)
+
+
+def _is_noted_dead(home: Path) -> bool:
     try:
         holder = json.loads((home / "writer.json").read_text(encoding="utf-8"))
         at_work = holder["host"] != socket.gethostname() or _is_alive(int(holder["pid"]))

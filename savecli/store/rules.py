@@ -86,6 +86,12 @@ _OF_VIDEOS = (
         " WHERE utterances.segment_id IS NOT NULL AND segments.video_key IS NOT utterances.video_key"
         " OR NOT json_valid(words) OR NOT (utterances.start_s <= utterances.end_s)",
     ),
+    (
+        "has more or less speech than is written down",
+        "SELECT video_key FROM videos LEFT JOIN (SELECT video_key, sum(end_s - start_s) AS said_s"
+        " FROM utterances GROUP BY video_key) USING (video_key)"
+        " WHERE abs(speech_s - ifnull(said_s, 0)) > 1e-3",
+    ),
     ("has notes that cannot be read", "SELECT video_key FROM videos WHERE NOT json_valid(notes)"),
     (
         "is at no path",

@@ -18,6 +18,7 @@ from savecli.store.records import KINDS, Kind
 _T = TypeVar("_T")
 _MOST = 1 << 62
 _LONGEST_S = 1e9
+SPEECH_TOLERANCE_S = 1e-3
 
 
 class File(NamedTuple):
@@ -249,6 +250,9 @@ def _check_sums(whole: Whole) -> None:
             raise NotWholeError("a segment has other frames than times of frames")
     if any(u.part is not None and not u.part < len(whole.parts) for u in whole.spoken):
         raise NotWholeError("something is said in a segment that it does not have")
+    # Utterances have no checksum: those that a damaged table has lost are noticed by their seconds.
+    if abs(sum(u.end_s - u.start_s for u in whole.spoken) - whole.speech_s) > SPEECH_TOLERANCE_S:
+        raise NotWholeError("less or more is said in it than it says")
     if len({file.path for file in whole.files}) < len(whole.files):
         raise NotWholeError("it has one path twice")
 

@@ -68,15 +68,17 @@ def test_kills_at_any_moment_end_in_the_same_store_as_an_undisturbed_run(save, s
     assert save.using(SAVE_ASR="off")("doctor").code == 0
 
 
-def test_ctrl_c_is_exit_code_130_and_keeps_what_is_done(save, samples):
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(save, samples, signal_):
     with index(save, samples) as running:
         first = running.next_event()
         decoder = running.decoder()
-        ran = running.end(signal.SIGINT)
+        ran = running.end(signal_)
     assert ran.code == 130
     assert "the next run goes on from here" in ran.err
     assert "Traceback" not in ran.err
     assert_gone(decoder)
+    assert (save.home / "store" / "catalog.db.sum").exists()
     assert first["path"] in {video["path"] for video in save.stored()}
     assert save("forget", samples, "--json").code == 0  # the lock is free
 

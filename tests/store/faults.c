@@ -14,7 +14,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum mode { COUNT = 0, KILL = 1, TEAR = 2, FAIL = 3, FAIL_ON = 4 };
+enum mode { COUNT = 0, KILL = 1, TEAR = 2, FAIL = 3, FAIL_ON = 4, LIE = 5 };  /* LIE: syncs do nothing */
 
 static char prefix[PATH_MAX];
 static size_t prefix_length;
@@ -48,7 +48,7 @@ static int concerns(int descriptor) {
 /* Whether this call must fail. Does not return where it must kill. */
 static int met(void) {
     counted++;
-    if (mode == COUNT || counted < chosen) return 0;
+    if (mode == COUNT || mode == LIE || counted < chosen) return 0;
     if (mode == KILL || mode == TEAR) _exit(9);
     return mode == FAIL_ON || counted == chosen;
 }
@@ -96,6 +96,7 @@ ssize_t pwrite64(int descriptor, const void *data, size_t size, off64_t place) {
     int name(int descriptor) {                                           \
         REAL(#name, descriptor_t);                                       \
         if (concerns(descriptor) && met()) { errno = error; return -1; } \
+        if (mode == LIE && concerns(descriptor)) return 0;               \
         return real(descriptor);                                         \
     }
 ON_DESCRIPTOR(fsync, EIO)

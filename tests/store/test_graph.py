@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -284,3 +285,27 @@ def test_numkong_and_numpy_agree(samples, monkeypatch):
 def test_ef_is_measured(samples, built):
     with Store.open(built("usearch"), identity=None, mode="read") as reader:
         assert all(entry.ef in shelf._EFS for entry in reader.graphs())
+
+
+def test_ctrl_c_while_usearch_works_is_no_failure_of_it(samples):
+    """It looks for signals itself, and forgets what their handler raised."""
+    rows = samples.unit(np.random.default_rng(0), 20_000).astype(np.float16)
+    numbers = np.arange(len(rows))
+    made = graph.build("usearch", rows[:100], numbers[:100])
+
+    def ask_for_ever():
+        while True:
+            made.search(rows[0].astype(np.float32), 10, 64)
+
+    def add_for_ever():
+        while True:
+            graph.build("usearch", rows, numbers)
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for work in (ask_for_ever, add_for_ever):
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt):
+                work()
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -109,6 +109,8 @@ RULES = {
     "UPDATE spans SET start = start + 1000 WHERE video_key = 2 AND kind = 'heard'": "never committed",
     "UPDATE utterances SET segment_id = 9 WHERE utterance_key = 1": "outside of its segments",
     "UPDATE utterances SET words = '[[' WHERE utterance_key = 1": "cannot be read",
+    "DELETE FROM utterances WHERE utterance_key = 1": "speech than is written down",
+    "UPDATE videos SET speech_s = speech_s + 1 WHERE video_key = 2": "speech than is written down",
     "UPDATE videos SET notes = 'x' WHERE video_key = 2": "notes",
     "UPDATE utterances SET text = CAST(x'ff' AS TEXT) WHERE utterance_key = 1": "no Unicode",
     "UPDATE videos SET n_segments = 77 WHERE video_key = 2": "number of rows or segments",
@@ -215,6 +217,17 @@ def test_pages_that_are_gone_cost_what_was_on_them(filled, samples):
         check_content(copy, samples, sorted(seeds, key=lambda seed: seed))
     assert len(n_saved) > len(content) // 4096 // 6
     assert np.median(n_saved) >= 25
+
+
+def test_half_a_transcript_is_not_read_out(filled, samples):
+    """As in a torn copy: all rows have their checksums, and an utterance is gone."""
+    changed(
+        filled, "DELETE FROM utterances WHERE utterance_key = 1", "DELETE FROM vectors WHERE kind = 'seen'"
+    )
+    backup.drop(filled / "catalog.db")
+    repaired(filled, samples.IDENTITY)
+    assert (paths_of(filled), waiting(filled)) == ({B, C}, {A})
+    check_content(filled, samples, [2, 3])
 
 
 def test_which_model_made_it_is_asked_where_it_is_lost(filled, samples):

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from savecli.errors import StoreError
-from savecli.store import Store, backup, schema, seal
+from savecli.store import Store, backup, lock, schema, seal
+from savecli.store.lock import WriteLock
 
 A, B, C = Path("/v/a.mp4"), Path("/v/b.mp4"), Path("/v/c.mp4")
 FOLDER = Path(__file__).parent
@@ -118,9 +119,23 @@ def test_what_a_killed_writer_left_is_looked_at_closely(home, samples):
     for mode in ("read", "write"):
         with pytest.raises(StoreError, match="damaged"):
             Store.open(home, identity=None, mode=mode)
-    note["pid"] = os.getpid()
-    (home / "writer.json").write_text(json.dumps(note))
+    # The note of a writer that is at work elsewhere came along with a copy.
+    for alive in ({"pid": os.getpid()}, {"pid": 1, "host": "elsewhere"}):
+        (home / "writer.json").write_text(json.dumps(note | alive))
+        with pytest.raises(StoreError, match="damaged"):
+            reading(home)
+    held = WriteLock.take(home)
     reading(home).close()  # a writer is at work: its files are in motion
+    held.release()
+
+
+def test_where_locks_cannot_be_asked_the_note_tells_who_writes(home, samples, monkeypatch):
+    writing(home, samples).close()
+    monkeypatch.setattr(lock, "fcntl", None)
+    assert lock.is_left_open(home)
+    held = WriteLock.take(home)
+    assert not lock.is_left_open(home)
+    held.release()
 
 
 def test_no_row_is_cut_off_on_the_word_of_a_wrong_length(home, samples):
