@@ -20,6 +20,7 @@ SECTIONS = {
     "mini": "mini.py {shared}/training-data",
     "quality": "quality.py {shared}/media",
     "speed": "speed.py {shared}/media",
+    "pipelines": "pipelines.py {shared}/media",
     "memory": "memory.py {shared}/media/s_long.mp4",
     "search": f"latency.py {{shared}}/media --captions {CAPTIONS}",
     "speech": "speech.py {shared}/media",

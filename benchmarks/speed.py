@@ -2,11 +2,11 @@
 
     python benchmarks/speed.py ../shared/media [--asr base --asr off] [--repeats 3]
 
-Every repeat reads all real clips into a new store with new models, in one process that has imported torch
-before; the choices of --asr take turns, because other work on the machine comes and goes. "x" is seconds of
-footage to a second of wall time. A stage's "decode" is waiting for the decoder, which works ahead in a
-process of its own: what it does meanwhile is in the CPU time. Then the installed command is run again on
-its own store: nothing has changed.
+Every repeat reads all real clips into a new store with new models, in one process; the choices of --asr take
+turns, because other work on the machine comes and goes. "x" is seconds of footage to a second of wall time. A
+stage's "decode" is waiting for the decoder, which works ahead in a process of its own: what it does meanwhile
+is in the CPU time. Stages of files that are read at the same time add up. Then the installed command is run
+again on its own store: nothing has changed.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def once(clips: list[Path], asr: str) -> Run:
         identity = pipeline.make_encoder(settings).identity
         wall_s, cpu_s = time.perf_counter(), sum(os.times()[:4])
         with Store.open(settings.store_dir, identity=identity, mode="write") as store:
-            options = Options(paths=tuple(clips), asr=asr)
+            options = Options(paths=tuple(clips), asr=asr, jobs=settings.jobs)
             *_, summary = index(options, store, lambda: pipeline.open_pipeline(settings))
         wall_s, cpu_s = time.perf_counter() - wall_s, sum(os.times()[:4]) - cpu_s
     if summary.n_indexed != len(clips):

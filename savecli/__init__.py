@@ -3,10 +3,15 @@
 `savecli.open_library` is for programs; importing this package loads none of it before that is asked for.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from savecli.api import Library, open_library
+
+# onnxruntime reports to its makers from 1.29 on unless it is told not to, by this and before it is imported;
+# its own disable_telemetry_events() comes too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 __all__ = ["Library", "__version__", "open_library"]

@@ -19,7 +19,12 @@ ASR_NAMES = (
     *("tiny", "small", "medium", "large-v3", "large-v3-turbo"),
 )
 DEVICES = ("auto", "cpu", "cuda", "mps")
-DEFAULTS = {"asr": "base", "language": "", "device": "auto", "offline": "", "stall_s": "60", "data": ""}
+DEFAULTS = {
+    **{"asr": "base", "language": "", "device": "auto", "jobs": "auto"},
+    **{"offline": "", "stall_s": "60", "data": ""},
+}
+MOST_JOBS = 8
+"""Unless more are asked for: each has a decoder of 60 to 90 MB."""
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"", "0", "false", "no", "off"}
 
@@ -34,6 +39,7 @@ class Config:
         asr: one of ASR_NAMES.
         language: ISO 639-1 code of what is spoken; "" lets the transcriber tell.
         device: one of DEVICES.
+        jobs: so many files are read at a time, and windows of speech heard.
         offline: no socket may be opened; only `save model pull` ever opens one.
         stall_s: how long a file may keep the decoder busy without headway.
         data: the folder of benchmarks; None where none was named.
@@ -45,6 +51,7 @@ class Config:
     asr: str = "base"
     language: str = ""
     device: str = "auto"
+    jobs: int = 1
     offline: bool = False
     stall_s: float = 60.0
     data: Path | None = None
@@ -79,7 +86,7 @@ class Config:
         return self.home / "errors.log"
 
 
-def load(**flags: str | Path | bool | None) -> Config:
+def load(**flags: str | Path | bool | int | None) -> Config:
     """The settings of this run; a flag that is None was not given.
 
     Raises:
@@ -106,6 +113,7 @@ def load(**flags: str | Path | bool | None) -> Config:
         asr=_one_of(values, sources, "asr", ASR_NAMES),
         language=values["language"],
         device=_one_of(values, sources, "device", DEVICES),
+        jobs=_jobs(values, sources),
         offline=_flag(values, sources, "offline"),
         stall_s=_seconds(values, sources, "stall_s"),
         data=Path(values["data"]).expanduser().absolute() if values["data"] else None,
@@ -178,6 +186,18 @@ def _flag(values: Mapping[str, str], sources: Mapping[str, str], name: str) -> b
             f"{name} cannot be {values[name]!r} (from {sources[name]})", hint="set it to 1 or 0"
         )
     return value in TRUE
+
+
+def _jobs(values: Mapping[str, str], sources: Mapping[str, str]) -> int:
+    value = values["jobs"]
+    if value == "auto":
+        known = getattr(os, "sched_getaffinity", None)
+        return min(len(known(0)) if known else os.cpu_count() or 1, MOST_JOBS)
+    if not (value.isdecimal() and int(value) > 0):
+        raise ConfigError(
+            f"jobs cannot be {value!r} (from {sources['jobs']})", hint="give a number from 1 on, or auto"
+        )
+    return int(value)
 
 
 def _seconds(values: Mapping[str, str], sources: Mapping[str, str], name: str) -> float:

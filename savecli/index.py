@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from savecli.datatypes import Video, Volume
 from savecli.errors import MediaCrash, MediaError, MediaTimeout, MediaUnfinished
-from savecli.events import Event, Indexed, Moved, Planned, Removed, Skipped, Summary, Unchanged
+from savecli.events import Event, Indexed, Moved, Planned, Progress, Removed, Skipped, Summary, Unchanged
 from savecli.known import clash, link
 from savecli.media.scan import (
     Found,
@@ -31,6 +32,7 @@ from savecli.media.scan import (
 from savecli.media.volumes import Volumes, is_there
 from savecli.missing import Losses, losses
 from savecli.pipeline import Pipeline, Processed
+from savecli.reading import Job, Read, Reading
 from savecli.store import KnownFile, Store, StoredVideo
 
 N_ATTEMPTS = 3
@@ -50,6 +52,7 @@ class Options:
         retry_failed: read only what failed before, under `paths`, or anywhere if they are none.
         sweep: forget at once what is gone, and not after 30 days.
         asr: the transcriber that the pipeline will have, to tell what was indexed without one.
+        jobs: so many files are read at a time.
         settle_s: a file must have been left in peace for so long.
     """
 
@@ -60,6 +63,7 @@ class Options:
     sweep: bool = False
     asr: str = "off"
     settle_s: float = 0.0
+    jobs: int = 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -207,51 +211,79 @@ def _read_all(
     counts: _Counts,
     look: Callable[[], Volumes],
 ) -> Iterator[Event]:
-    """What is to be done is done, one file after the other."""
+    """What is to be done is done, several files at a time; only this thread touches the store."""
     pending: list[tuple[Found, StoredVideo]] = []
-    with ExitStack() as models:
-        pipeline: Pipeline | None = None
+
+    def link_all() -> Iterator[Event]:
+        return _link_all(pending, plan, store, counts, look)
+
+    def begin(found: Found, video_id: str) -> Iterator[Event]:
+        """Read it, or link it to what is known of it."""
+        file = plan.known.get(found.path)
+        refusal = None if options.force else clash(found, video_id, file, plan.successors)
+        if refusal is not None:
+            yield _skip(found.path, refusal, counts)
+            return
+        stored = None if options.force else store.named(video_id)
+        if stored is not None:
+            pending.append((found, stored))
+        if stored is None or len(pending) == N_TOGETHER:
+            yield from link_all()
+        if stored is None:
+            reading.give(found, video_id)
+
+    with Reading(open_pipeline, options.jobs) as reading:
         for found in _steady_first(plan.todo, options.settle_s):
+            yield from _written(reading.told(lambda: not reading.is_full), reading, store, counts)
             video_id = ""
             try:
                 found = settled(found, options.settle_s)
                 video_id = fingerprint(found.path)
-                file = plan.known.get(found.path)
-                refusal = None if options.force else clash(found, video_id, file, plan.successors)
-                if refusal is not None:
-                    yield _skip(found.path, refusal, counts)
-                    continue
-                stored = None if options.force else store.named(video_id)
-                if stored is not None:
-                    pending.append((found, stored))
-                if stored is None or len(pending) == N_TOGETHER:
-                    yield from _link_all(pending, plan, store, counts, look)
-                if stored is None:
-                    pipeline = pipeline or models.enter_context(open_pipeline())
-                    yield (yield from _read(found, video_id, store, pipeline, counts))
+                # A copy of what is being read is linked to it afterwards.
+                yield from _written(reading.told(partial(reading.lacks, video_id)), reading, store, counts)
+                yield from begin(found, video_id)
             except MediaError as error:
-                if video_id and not isinstance(error, MediaUnfinished) and is_as_found(found):
-                    _fail(found, error, store)
-                yield _skip(found.path, error, counts)
-    yield from _link_all(pending, plan, store, counts, look)
+                yield _failed(found, video_id, error, store, counts)
+        yield from _written(reading.told(), reading, store, counts)
+    yield from link_all()
+
+
+def _written(
+    told: Iterator[Progress | Read], reading: Reading, store: Store, counts: _Counts
+) -> Iterator[Event]:
+    """The same, and what was read is written down before it is told, or why it could not be."""
+    for event in told:
+        if isinstance(event, Progress):
+            yield event
+            continue
+        try:
+            processed = event.result()
+            if not is_as_found(event.job.found):
+                raise changing()
+        except MediaError as error:
+            yield _failed(event.job.found, event.job.video_id, error, store, counts)
+        else:
+            yield _add(event.job, processed, reading.asr, store, counts)
+
+
+def _failed(found: Found, video_id: str, error: MediaError, store: Store, counts: _Counts) -> Skipped:
+    if video_id and not isinstance(error, MediaUnfinished) and is_as_found(found):
+        store.fail(
+            found.path,
+            found.size_bytes,
+            found.mtime_ns,
+            error.message,
+            error.hint,
+            passing=isinstance(error, MediaTimeout | MediaCrash),
+            volume=found.volume,
+        )
+    return _skip(found.path, error, counts)
 
 
 def _skip(path: Path, error: MediaError, counts: _Counts, *, known: bool = False) -> Skipped:
     counts.skipped += 1
     unfinished = isinstance(error, MediaUnfinished)
     return Skipped(path=path, reason=error.message, hint=error.hint, known=known, unfinished=unfinished)
-
-
-def _fail(found: Found, error: MediaError, store: Store) -> None:
-    store.fail(
-        found.path,
-        found.size_bytes,
-        found.mtime_ns,
-        error.message,
-        error.hint,
-        passing=isinstance(error, MediaTimeout | MediaCrash),
-        volume=found.volume,
-    )
 
 
 def _steady_first(todo: list[Found], settle_s: float) -> list[Found]:
@@ -318,36 +350,30 @@ def _without_drive(drives: list[str]) -> MediaError:
     )
 
 
-def _read(
-    found: Found, video_id: str, store: Store, pipeline: Pipeline, counts: _Counts
-) -> Generator[Event, None, Indexed]:
-    started = time.perf_counter()
-    processed = yield from pipeline.process(found.path)
-    if not is_as_found(found):
-        raise changing()
-    video = _video(found, video_id, processed)
+def _add(job: Job, processed: Processed, asr: str, store: Store, counts: _Counts) -> Indexed:
+    video = _video(job.found, job.video_id, processed)
     storing = time.perf_counter()
     store.add(
         video,
         processed.segments,
         processed.embeddings,
         processed.transcript,
-        asr=pipeline.asr,
+        asr=asr,
         frame_times=processed.frame_times,
         notes=processed.notes,
         partial=processed.partial,
-        volume=found.volume,
+        volume=job.found.volume,
     )
     stage_s = {**processed.stage_s, "store": time.perf_counter() - storing}
     _count(video.duration_s, stage_s, counts)
     return Indexed(
-        path=found.path,
+        path=job.found.path,
         duration_s=video.duration_s,
         n_segments=len(processed.segments),
         has_audio=video.has_audio,
         speech_s=processed.transcript.speech_s,
-        elapsed_s=time.perf_counter() - started,
-        size_bytes=found.size_bytes,
+        elapsed_s=time.perf_counter() - job.started,
+        size_bytes=job.found.size_bytes,
         stage_s=stage_s,
         notes=processed.notes,
         partial=processed.partial,

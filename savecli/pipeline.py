@@ -90,7 +90,7 @@ class Processed:
 
 
 class Pipeline:
-    """Reads videos one after the other.
+    """Reads videos one after the other; several of them, each in a thread of its own, share their models.
 
     Args:
         decoder: safe against the files.
@@ -102,6 +102,14 @@ class Pipeline:
         self._decoder = decoder
         self._encoder = encoder
         self._transcriber = transcriber
+
+    def twin(self) -> Pipeline:
+        """Another that reads beside this one, with a decoder of its own and the same models."""
+        return Pipeline(self._decoder.twin(), self._encoder, self._transcriber)
+
+    def interrupt(self) -> None:
+        """End the decoder's process, whatever it is at, from any thread; the next video starts another."""
+        self._decoder.close()
 
     @property
     def asr(self) -> str:
@@ -339,7 +347,16 @@ def make_transcriber(config: Config) -> Transcriber | None:
     if not reference:
         # CTranslate2 sees a GPU whose libraries it may then miss; on a CPU it always runs.
         device = "cuda" if config.device == "cuda" else "cpu"
-        return FasterWhisper(folder, name=config.asr, language=language, device=device)
+        # One thread for each window: of those that are read at a time, whichever file they are of.
+        n_threads, n_windows = (1, config.jobs) if device == "cpu" else (0, 1)
+        return FasterWhisper(
+            folder,
+            name=config.asr,
+            language=language,
+            device=device,
+            n_threads=n_threads,
+            n_windows=n_windows,
+        )
     checkpoint = config.model_dir / f"whisper-{model}" / "openai.pt"
     if not checkpoint.is_file():
         checkpoint.parent.mkdir(parents=True, exist_ok=True)

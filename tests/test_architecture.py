@@ -33,6 +33,7 @@ OWNERS = {
     "filelock": ["store/lock.py", "model/pull.py", "train/folder.py"],
     "hnswlib": ["store/graph.py"],
     "imagebind": ["model/teacher.py"],
+    "onnxruntime": ["model/onnx.py"],
     "open_clip": ["model/*"],
     "opencc": ["fold.py"],
     "pathspec": ["media/ignore.py"],
@@ -54,6 +55,7 @@ OWNERS = {
 LAZY = {
     "PIL": ["media/*"],
     "imagebind": ["model/*"],
+    "onnxruntime": ["model/*"],
     "open_clip": ["model/*"],
     "pathspec": ["media/*"],
     "pyarrow": ["bench/*"],
@@ -62,7 +64,7 @@ LAZY = {
     "watchfiles": ["watch.py"],
 }
 # The shell asks whether to raise; the decoder's process sets what BLAS reads.
-ENVIRONMENT = ["config.py", "__main__.py", "media/serve.py", "speech/__init__.py"]
+ENVIRONMENT = ["config.py", "__main__.py", "media/serve.py", "__init__.py"]
 NETWORK = re.compile(r"(import|from) (aiohttp|ftplib|http|httpx|requests|smtplib|urllib\.request|urllib3)\b")
 
 
@@ -167,6 +169,7 @@ def test_a_search_and_its_score_load_no_torch():
         "model/likeness.py",
         "model/words.py",
         "model/text.py",
+        *("model/cpu.py", "model/onnx.py", "model/fusing.py", "model/legacy.py", "model/mel.py"),
     ],
 )
 def test_what_a_query_needs_never_imports_torch(name):

@@ -159,6 +159,7 @@ def test_every_setting_names_its_source(home):
         "asr",
         "language",
         "device",
+        "jobs",
         "offline",
         "stall_s",
         "data",
@@ -169,3 +170,17 @@ def test_the_shell_offers_what_the_settings_allow():
     from savecli.cli.common import ASR_CHOICES
 
     assert set(ASR_CHOICES) == set(config.ASR_NAMES)
+
+
+def test_jobs_are_a_number_or_left_to_the_machine(home, monkeypatch):
+    assert 1 <= config.load().jobs <= config.MOST_JOBS
+    monkeypatch.setenv("SAVE_JOBS", "3")
+    assert config.load().jobs == 3
+    assert config.load(jobs=12).jobs == 12
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_jobs_that_make_no_sense_are_refused(home, monkeypatch, value):
+    monkeypatch.setenv("SAVE_JOBS", value)
+    with pytest.raises(ConfigError, match="SAVE_JOBS"):
+        config.load()

@@ -18,7 +18,9 @@ from savecli.media.volumes import Volumes
 from savecli.missing import DAY_S
 from savecli.pipeline import Pipeline
 from savecli.search import search
+from savecli.store import Store
 
+COLOURS = ("red", "green", "blue")
 SAID = Utterance(start_s=0.5, end_s=1.0, text="green words")
 
 
@@ -698,3 +700,72 @@ def test_a_file_that_is_still_being_written_is_left_for_the_next_run(bench, two,
     assert "still being written" in events[2].reason
     assert two[0] not in bench.store.known(), "it has not failed"
     assert bench.run()[-1].n_indexed == 1
+
+
+# -- several files at a time ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(bench, colour_video):
+    """Seven videos, one of which cannot be read, and one twice."""
+    names = ("red", "green", "blue", "red green", "green blue", "blue red red")
+    paths = [colour_video(bench.folder / f"{n} {name}.mp4", *name.split()) for n, name in enumerate(names)]
+    shutil.copyfile(paths[0], bench.folder / "0 red again.mp4")
+    (bench.folder / "3 broken.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(5000))
+    return paths
+
+
+def kept(store):
+    """What a store holds, by path, without what depends on the order."""
+    return {
+        path.name: (video.duration_s, store.transcript(video.video_id))
+        for video in store.videos()
+        for path in video.paths
+    }
+
+
+def test_several_files_at_a_time_give_the_same_library(bench, many, parrot, tmp_path, encoder):
+    bench.transcriber = parrot(SAID)
+    events = bench.run(jobs=3)
+    together, answers = kept(bench.store), [set(found(bench, colour)) for colour in COLOURS]
+    assert (events[-1].n_indexed, events[-1].n_skipped) == (7, 1)
+    assert len(bench.encoder.seen) == 10, "a copy is not read again"
+    assert bench.store.check() == []
+    with Store.open(tmp_path / "other", identity=encoder.identity, mode="write") as store:
+        bench.store = store
+        bench.run(jobs=1)
+        assert kept(store) == together
+        assert [set(found(bench, colour)) for colour in COLOURS] == answers
+    assert bench.n_opened == bench.n_closed == 2, "the models are opened once for all"
+
+
+def test_each_of_several_videos_is_stored_before_it_is_told(bench, many):
+    for event in bench.events(jobs=3):
+        if isinstance(event, Indexed):
+            assert bench.store.video(event.path) is not None
+        if isinstance(event, Skipped):
+            assert bench.store.known()[event.path].reason
+
+
+def test_a_run_of_several_that_is_given_up_keeps_what_it_told(bench, many):
+    events, told = bench.events(jobs=3), []
+    for event in events:
+        if isinstance(event, Indexed):
+            told.append(event.path)
+            break
+    events.close()
+    assert bench.n_closed == 1
+    good = [path for path, file in bench.store.known().items() if file.reason is None]
+    assert good == told
+    assert bench.store.check() == []
+    assert bench.run(jobs=3)[-1].n_indexed == 6
+
+
+def test_what_no_file_would_survive_ends_a_run_of_several(bench, many, parrot):
+    bench.transcriber = parrot(error=SpeechError("no engine"))
+    with pytest.raises(SpeechError):
+        bench.run(jobs=3)
+    assert bench.n_closed == 1
+    assert [path for path, file in bench.store.known().items() if file.reason is None] == []
+    bench.transcriber = None
+    assert bench.run(jobs=2)[-1].n_indexed == 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 DONE, NOTHING, EXPECTED = 0, 1, 2
 ASR_PULLED = ("tiny", "small", "medium", "large-v3", "large-v3-turbo")
 ASR_CHOICES = ("base", "tiny.en", "openai/base", "openai/tiny.en", "off", *ASR_PULLED)
+NICENESS = 15
 PATH = click.Path(path_type=Path)
 Command = Callable[..., Any]
 
@@ -39,6 +41,7 @@ class Common(TypedDict, total=False):
     asr: str | None
     language: str | None
     device: str | None
+    jobs: int | None
     data: Path | None
 
 
@@ -68,8 +71,15 @@ def settings(**given: Unpack[Common]) -> Config:
         asr=given.get("asr"),
         language=given.get("language"),
         device=given.get("device"),
+        jobs=given.get("jobs"),
         data=given.get("data"),
     )
+
+
+def give_way() -> None:
+    """This process, and those that it starts, take what time others leave, where the system can say so."""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
 
 
 def said(name: Literal["verbose", "quiet"], value: bool | None) -> bool:

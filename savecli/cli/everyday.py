@@ -19,6 +19,7 @@ from savecli.cli.common import (
     Common,
     as_json,
     everywhere,
+    give_way,
     identity,
     opened,
     pipelines,
@@ -67,6 +68,13 @@ class Tell(Protocol):
 @click.option(
     "--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), help="What computes.  [default: auto]"
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Files read at a time.  [default: one for each core]",
+)
+@click.option("--background", is_flag=True, help="Give way to other work on this machine.")
 @as_json
 @everywhere
 def index(
@@ -77,6 +85,7 @@ def index(
     sweep: bool,
     watching: bool,
     interval: float,
+    background: bool,
     as_json: bool,
     **common: Unpack[Common],
 ) -> int:
@@ -100,6 +109,8 @@ def index(
     if watching and (not paths or retry_failed):
         raise click.UsageError("--watch needs a PATH, and goes without --retry-failed.")
     config = settings(**common)
+    if background:
+        give_way()
     from savecli import render
     from savecli.index import Options
 
@@ -111,6 +122,7 @@ def index(
         sweep=sweep,
         asr=config.asr,
         settle_s=SETTLE_S,
+        jobs=config.jobs,
     )
     quiet, verbose = said("quiet", common["quiet"]), said("verbose", common["verbose"])
 

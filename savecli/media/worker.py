@@ -58,11 +58,15 @@ class Decoder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def twin(self) -> Decoder:
+        """Another with the same limits, and a process of its own."""
+        return Decoder(self._stall_s, self._memory_bytes)
+
     def close(self) -> None:
-        """End the process; the next call starts another."""
-        if self._child is not None:
-            self._child.kill()
-        self._child = self._turn = None
+        """End the process, from any thread; the next call starts another."""
+        child, self._child, self._turn = self._child, None, None
+        if child is not None:
+            child.kill()
 
     def probe(self, path: Path, *, max_pixels: int = MAX_PIXELS, to_hear: bool = False) -> Timeline:
         """See `savecli.media.decode.probe`.

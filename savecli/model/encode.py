@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,7 @@ from savecli.model.words import Lexicon
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from savecli.model.cpu import CpuNetworks
     from savecli.model.mini import MiniNetworks
 
     Rows = NDArray[np.float32]
@@ -99,7 +101,8 @@ class MiniEncoder:
         self.home = bundled(self.name)
         self._device = device
         self._model_dir = model_dir
-        self._networks: MiniNetworks | None = None
+        self._networks: MiniNetworks | CpuNetworks | None = None
+        self._lock = Lock()
         try:
             self._open()
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -178,7 +181,7 @@ class MiniEncoder:
 
     def hear(self, waveform: Rows) -> Sound:
         """(S,) float32 mono at the spec's rate -> a row for each window of a segment's sound, and tokens."""
-        from savecli.model.hearing import PATCH_S, log_mel_patches
+        from savecli.model.mel import PATCH_S, log_mel_patches
 
         tags, own = self._load().listen(log_mel_patches(waveform))
         middles = (np.arange(len(tags)) + 0.5) * PATCH_S
@@ -260,16 +263,27 @@ class MiniEncoder:
     def _nothing(self) -> Rows:
         return np.zeros((0, self.dim), np.float32)
 
-    def _load(self) -> MiniNetworks:
-        if self._networks is None:
-            # torch takes seconds to import, and a query never needs it.
-            from savecli.model.mini import MiniNetworks
+    def _load(self) -> MiniNetworks | CpuNetworks:
+        from savecli.model.cpu import is_alone
 
-            (path,) = locate(self._frozen["vision"], self._model_dir).values()
-            self._networks = MiniNetworks(
-                self.home, path, self.dim, self._card["fusion"]["sizes"], device=self._device
-            )
-        return self._networks
+        with self._lock:
+            if self._networks is None:
+                (path,) = locate(self._frozen["vision"], self._model_dir).values()
+                self._networks = self._on_cpu(path) if is_alone(self._device) else self._in_torch(path)
+            return self._networks
+
+    def _in_torch(self, vision: Path) -> MiniNetworks | CpuNetworks:
+        # torch takes seconds to import and 400 MB: only where there may be a device that makes up for it.
+        from savecli.model.mini import MiniNetworks
+
+        sizes = self._card["fusion"]["sizes"]
+        networks = MiniNetworks(self.home, vision, self.dim, sizes, device=self._device)
+        return networks if networks.device.type != "cpu" else self._on_cpu(vision)
+
+    def _on_cpu(self, vision: Path) -> CpuNetworks:
+        from savecli.model.cpu import CpuNetworks  # a query does without
+
+        return CpuNetworks(self.home, vision, self.dim)
 
 
 def softmax(logits: Rows) -> Rows:

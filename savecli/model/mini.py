@@ -17,6 +17,7 @@ from savecli.model import vision
 from savecli.model.dims import ModelDims
 from savecli.model.hearing import SoundNet
 from savecli.model.network import Features, Fusion, Masks, pool
+from savecli.model.stages import N_FEATURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     Rows = NDArray[np.float32]
 
 FRAMES_PER_BATCH = 12
-N_FEATURES = 1280
 EPS = 1e-12  # as torch's normalize has it
 Network = TypeVar("Network", bound=nn.Module)
 

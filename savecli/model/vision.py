@@ -18,22 +18,10 @@ import torch
 from torch import nn
 
 from savecli.errors import ConfigError, WeightsError
+from savecli.model.stages import BATCH_NORM_EPS, N_CLASSES, N_FEATURES, VISION
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-N_CLASSES = 1000
-BATCH_NORM_EPS = 1e-3
-# repeats, kernel, stride of the first, expansion, channels out
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
 
 
 class Convolution(nn.Module):
@@ -83,13 +71,13 @@ class EfficientNetLite0(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [Convolution(3, 32, 3, 2, depthwise=False, active=True)]
         width = 32
-        for repeats, kernel, stride, expansion, d_out in STAGES:
+        for repeats, kernel, stride, expansion, d_out in VISION:
             for i in range(repeats):
                 layers.append(InvertedResidual(width, d_out, kernel, stride if i == 0 else 1, expansion))
                 width = d_out
-        layers.append(Convolution(width, 1280, 1, 1, depthwise=False, active=True))
+        layers.append(Convolution(width, N_FEATURES, 1, 1, depthwise=False, active=True))
         self.trunk = nn.Sequential(*layers)
-        self.classifier = nn.Linear(1280, N_CLASSES)
+        self.classifier = nn.Linear(N_FEATURES, N_CLASSES)
 
     @property
     def device(self) -> torch.device:

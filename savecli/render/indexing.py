@@ -188,7 +188,9 @@ class _Watch:
             # How long the rest is, is known once it is read; until then, as long for its bytes as what was.
             left_s = max(0.0, self._footage_s * (self._n_bytes / self._n_bytes_done - 1))
             parts.append(f"{clock(left_s)} of footage left, ETA {clock(left_s / rate)}")
-            parts.append(f"{rate:.0f}x real time: {_stages(self._footage_s, self._stage_s)}")
+            longest = max(self._stage_s, key=self._stage_s.__getitem__, default="")
+            stages = _stages(self._footage_s, self._stage_s)
+            parts.append(f"{rate:.0f}x real time: {stages}; {longest} takes longest")
         self._bar.update(
             self._task,
             total=max(1, self._n_bytes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from savecli.datatypes import Utterance, Word
@@ -38,6 +38,11 @@ class Draft:
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+
+    def later(self, by_s: float) -> Draft:
+        """The same, said that much later."""
+        words = tuple(DraftWord(word.start_s + by_s, word.end_s + by_s, word.text) for word in self.words)
+        return replace(self, words=words)
 
 
 def is_kept(draft: Draft) -> bool:

@@ -21,7 +21,6 @@ CUT_QUIET_S = 0.3
 
 _MAX_SAMPLES = round(MAX_STRETCH_S * SAMPLE_RATE_HZ)
 _MIN_SAMPLES = round(MIN_STRETCH_S * SAMPLE_RATE_HZ)
-_SEARCH_SAMPLES = round(CUT_SEARCH_S * SAMPLE_RATE_HZ)
 _QUIET_SAMPLES = round(CUT_QUIET_S * SAMPLE_RATE_HZ)
 
 
@@ -49,9 +48,9 @@ def _stretches(blocks: Iterable[WaveformBlock]) -> Iterator[WaveformBlock]:
     yield WaveformBlock(start_s=start_s, waveform=waveform)
 
 
-def quietest_cut(waveform: NDArray[np.float32]) -> int:
-    """The sample in the middle of the quietest 0.3 s of the last 15 s of `waveform` (S,), S over 15 s."""
-    tail_start = waveform.size - _SEARCH_SAMPLES
+def quietest_cut(waveform: NDArray[np.float32], search_s: float = CUT_SEARCH_S) -> int:
+    """The sample in the middle of the quietest 0.3 s of the last `search_s` of a longer `waveform` (S,)."""
+    tail_start = waveform.size - round(search_s * SAMPLE_RATE_HZ)
     energy = np.concatenate(([0.0], np.cumsum(np.square(waveform[tail_start:], dtype=np.float64))))
     window_energy = energy[_QUIET_SAMPLES:] - energy[:-_QUIET_SAMPLES]
     return tail_start + int(window_energy.argmin()) + _QUIET_SAMPLES // 2

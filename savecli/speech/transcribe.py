@@ -1,26 +1,35 @@
-"""The order of things that every engine shares: gather, find speech, hear, restore times, keep, split."""
+"""The order of things that every engine shares: gather, find speech, pack, hear, place, keep, split."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Generator, Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from savecli.datatypes import Transcript, Utterance, WaveformBlock
 from savecli.speech.draft import Draft, is_kept, utterances
-from savecli.speech.stretch import SAMPLE_RATE_HZ, gather
+from savecli.speech.stretch import gather
 from savecli.speech.voice import SpeechOnly, find_speech
+from savecli.speech.window import pack
 
-# Below this a guess about one stretch counts for less than what was spoken before it.
+# Below this a guess about one window counts for less than what was spoken before it.
 SURE_LANGUAGE_PROBABILITY = 0.5
 
 
+Submit = Callable[[Callable[[], "_Hearing"]], Callable[[], "_Hearing"]]
+"""Takes a call, gives one that waits for its result; its `cancel`, if any, is called where nobody waits."""
+
+
 class Engine(Protocol):
-    """A speech model that knows nothing of blocks, pauses or rules; waveforms are (S,) float32 at 16 kHz."""
+    """A speech model that knows nothing of blocks, pauses or rules; waveforms are (S,) float32 at 16 kHz.
+
+    What is heard is one window, of 30 s at most.
+    """
 
     def detect_language(self, waveform: NDArray[np.float32]) -> tuple[str, float]:
         """The likeliest language of the first 30 s, ISO 639-1, and its probability."""
@@ -35,19 +44,13 @@ class Engine(Protocol):
 class _LanguageVotes:
     """How many seconds of kept speech speak for each language, weighted by probability."""
 
-    given: str | None
-
     def __post_init__(self) -> None:
         self._votes_s: defaultdict[str, float] = defaultdict(float)
         self._heard_s = 0.0
 
-    def choose(self, engine: Engine, waveform: NDArray[np.float32]) -> tuple[str, float]:
-        if self.given is not None:
-            return self.given, 1.0
-        language, probability = engine.detect_language(waveform)
-        if self._votes_s and not probability >= SURE_LANGUAGE_PROBABILITY:
-            return self.winner()
-        return language, probability
+    def in_doubt(self, language: str, probability: float) -> tuple[str, float]:
+        """The language to go by where this one is unsure."""
+        return self.winner() if self._votes_s else (language, probability)
 
     def add(self, language: str, probability: float, heard_s: float) -> None:
         self._votes_s[language] += probability * heard_s
@@ -72,37 +75,75 @@ def transcribe(blocks: Iterable[WaveformBlock], engine: Engine, language: str | 
 
 
 def listen(
-    blocks: Iterable[WaveformBlock], engine: Engine, language: str | None
+    blocks: Iterable[WaveformBlock],
+    engine: Engine,
+    language: str | None,
+    *,
+    submit: Submit | None = None,
+    n_ahead: int = 0,
 ) -> Generator[float, None, Transcript]:
-    """What is said in `blocks`, which are read one stretch at a time.
+    """What is said in `blocks`, which are read as windows of speech are needed.
 
-    Yields the time up to which has been listened, after each stretch, and returns the transcript.
+    Yields the time up to which has been listened, and returns the transcript, which is the same however many
+    windows are heard at a time. With no `language` given, it is detected for every window, so that a video in
+    two languages keeps both; the transcript is labelled with the one that most of its speech is in.
 
-    With no `language` given, it is detected for every stretch, so that a video in two languages keeps
-    both; the transcript is labelled with the one that most of its speech is in.
+    Args:
+        blocks: 16 kHz mono, in order of time.
+        engine: what hears.
+        language: ISO 639-1; None detects it.
+        submit: calls a function in another thread; None calls it here.
+        n_ahead: so many windows may be in work besides the one that is waited for.
     """
-    votes = _LanguageVotes(language)
+    votes = _LanguageVotes()
     found: list[Utterance] = []
-    for stretch in gather(blocks):
-        if spans := find_speech(stretch.waveform):
-            speech = SpeechOnly(stretch.waveform, spans)
-            spoken, probability = votes.choose(engine, speech.waveform)
-            kept = _utterances(engine.hear(speech.waveform, spoken), speech, stretch.start_s)
-            if kept:
-                votes.add(spoken, probability, speech.length_s)
-            found += kept
-        yield stretch.start_s + stretch.waveform.size / SAMPLE_RATE_HZ
+    in_work: deque[tuple[SpeechOnly, Callable[[], _Hearing]]] = deque()
+    try:
+        for reached_s, window in pack(gather(blocks), find_speech):
+            if window is not None:
+                hear = partial(_hear, engine, window, language)
+                in_work.append((window, submit(hear) if submit else hear))
+            if len(in_work) > n_ahead:
+                found += _settled(*in_work.popleft(), engine, votes)
+            yield reached_s
+        while in_work:
+            found += _settled(*in_work.popleft(), engine, votes)
+    finally:
+        for _, hearing in in_work:
+            getattr(hearing, "cancel", lambda: None)()
     label, probability = votes.winner()
     found.sort(key=lambda utterance: utterance.start_s)
     return Transcript(language=label, language_probability=probability, utterances=tuple(found))
 
 
-def _utterances(drafts: Iterable[Draft], speech: SpeechOnly, offset_s: float) -> list[Utterance]:
-    return [
-        utterance
-        for draft in drafts
-        if is_kept(draft)
-        for utterance in utterances(
-            replace(draft, words=tuple(speech.restore(word, offset_s) for word in draft.words))
-        )
-    ]
+class _Hearing(NamedTuple):
+    """What one window comes to; nothing is heard yet where its language is in doubt."""
+
+    language: str
+    probability: float
+    drafts: Sequence[Draft] | None
+
+
+def _hear(engine: Engine, window: SpeechOnly, given: str | None) -> _Hearing:
+    language, probability = (given, 1.0) if given else engine.detect_language(window.waveform)
+    if not probability >= SURE_LANGUAGE_PROBABILITY:
+        return _Hearing(language, probability, None)
+    return _Hearing(language, probability, engine.hear(window.waveform, language))
+
+
+def _settled(
+    window: SpeechOnly, hearing: Callable[[], _Hearing], engine: Engine, votes: _LanguageVotes
+) -> list[Utterance]:
+    """The utterances of a window, when all before it are settled: a doubtful one goes by their language."""
+    language, probability, drafts = hearing()
+    if drafts is None:
+        language, probability = votes.in_doubt(language, probability)
+        drafts = engine.hear(window.waveform, language)
+    kept = [utterance for draft in drafts if is_kept(draft) for utterance in _placed(draft, window)]
+    if kept:
+        votes.add(language, probability, window.length_s)
+    return kept
+
+
+def _placed(draft: Draft, window: SpeechOnly) -> Iterator[Utterance]:
+    return utterances(replace(draft, words=tuple(window.restore(word) for word in draft.words)))

@@ -1,4 +1,4 @@
-"""Where in a stretch somebody speaks, and the clock of the speech without the pauses between."""
+"""Where somebody speaks, and the clock of the speech without the pauses between."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from savecli.datatypes import WaveformBlock
 from savecli.speech.draft import DraftWord
 from savecli.speech.stretch import SAMPLE_RATE_HZ
 
@@ -35,31 +36,33 @@ def find_speech(waveform: NDArray[np.float32]) -> list[Span]:
 
 
 class SpeechOnly:
-    """A stretch with its pauses taken out.
+    """Sound with its pauses taken out: one window of a speech model.
 
     Attributes:
-        waveform: (S,) float32, the spans of speech one after the other.
+        waveform: (S,) float32, the pieces one after the other.
         length_s: its length.
+        end_s: when its last piece ends, in the clock of the video.
     """
 
-    def __init__(self, waveform: NDArray[np.float32], spans: Sequence[Span]) -> None:
-        self.waveform = np.concatenate([waveform[span.start : span.end] for span in spans])
+    def __init__(self, pieces: Sequence[WaveformBlock]) -> None:
+        self.waveform = np.concatenate([piece.waveform for piece in pieces])
         self.length_s = self.waveform.size / SAMPLE_RATE_HZ
-        self._spans = [(span.start / SAMPLE_RATE_HZ, span.end / SAMPLE_RATE_HZ) for span in spans]
-        lengths_s = [end_s - start_s for start_s, end_s in self._spans]
+        lengths_s = [piece.waveform.size / SAMPLE_RATE_HZ for piece in pieces]
+        self._spans = [(p.start_s, p.start_s + length) for p, length in zip(pieces, lengths_s, strict=True)]
         self._starts_s = np.cumsum([0.0, *lengths_s[:-1]]).tolist()
+        self.end_s = self._spans[-1][1]
 
-    def restore(self, word: DraftWord, offset_s: float) -> DraftWord:
-        """A word's times in the stretch's own clock, plus `offset_s`.
+    def restore(self, word: DraftWord) -> DraftWord:
+        """A word of the window in the clock of the video.
 
-        The middle of the word decides which span it belongs to, and it ends with that span: a word
-        never reaches into a pause.
+        The middle of the word decides which piece it belongs to, and it ends with that piece: a word never
+        reaches into a pause.
         """
         index = max(0, bisect_right(self._starts_s, (word.start_s + word.end_s) / 2) - 1)
         span_start_s, span_end_s = self._spans[index]
         shift_s = span_start_s - self._starts_s[index]
         start_s, end_s = (
-            offset_s + min(max(time_s + shift_s, span_start_s), span_end_s)
+            min(max(time_s + shift_s, span_start_s), span_end_s)
             for time_s in (word.start_s, max(word.start_s, word.end_s))
         )
         return DraftWord(start_s, end_s, word.text)

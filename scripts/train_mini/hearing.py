@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from savecli.model.hearing import PATCH_ROWS, STEP, WINDOW, SoundNet, log_mel_patches
+from savecli.model.hearing import SoundNet
+from savecli.model.mel import PATCH_ROWS, STEP, WINDOW, log_mel_patches
 from savecli.model.text import unit
 from scripts.train_mini import yamnet
 from scripts.train_mini.work import Rows, Work, mean_average_precision, named, rarer_more, text_encoder

@@ -57,9 +57,16 @@ class Running:
         return json.loads(self.process.stdout.readline())
 
     def decoder(self) -> int:
-        """Waits for the process that decodes, the only child; returns its id."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(wait_for(lambda: children.read_text().split())[0])
+        """Waits for a process that decodes, the only kind of child; returns its id."""
+        return wait_for(self.decoders)[0]
+
+    def decoders(self) -> list[int]:
+        """The processes that decode now; each was started by a thread."""
+        found: list[str] = []
+        for children in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with suppress(OSError):  # the thread has ended
+                found += children.read_text().split()
+        return [int(pid) for pid in found]
 
     def end(self, signal_: signal.Signals) -> Ran:
         """Sends a signal to the command alone, and waits until it is gone."""

@@ -29,8 +29,8 @@ def is_running(pid):
     return state != "Z"  # dead, and its parent has not asked yet
 
 
-def index(save, samples):
-    return save.running("index", samples, "--json", "--asr", "tiny.en")
+def index(save, samples, jobs=1):
+    return save.running("index", samples, "--json", "--asr", "tiny.en", "--jobs", jobs)
 
 
 def events_until(running, name):
@@ -68,16 +68,18 @@ def test_kills_at_any_moment_end_in_the_same_store_as_an_undisturbed_run(save, s
     assert save.using(SAVE_ASR="off")("doctor").code == 0
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(save, samples, signal_):
-    with index(save, samples) as running:
+def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(save, samples, signal_, jobs):
+    with index(save, samples, jobs) as running:
         first = running.next_event()
-        decoder = running.decoder()
+        decoders = {running.decoder(), *running.decoders()}
         ran = running.end(signal_)
     assert ran.code == 130
     assert "the next run goes on from here" in ran.err
     assert "Traceback" not in ran.err
-    assert_gone(decoder)
+    for decoder in decoders:
+        assert_gone(decoder)
     assert (save.home / "store" / "catalog.db.sum").exists()
     assert first["path"] in {video["path"] for video in save.stored()}
     assert save("forget", samples, "--json").code == 0  # the lock is free

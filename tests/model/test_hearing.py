@@ -9,17 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from savecli.model import hearing
-from savecli.model.hearing import (
-    N_MELS,
-    N_TAGS,
-    PATCH_ROWS,
-    PATCH_S,
-    SAMPLE_RATE_HZ,
-    WIDTH,
-    SameConv,
-    SoundNet,
-)
+from savecli.model import mel as front
+from savecli.model.hearing import SameConv, SoundNet
+from savecli.model.mel import N_MELS, PATCH_ROWS, PATCH_S, SAMPLE_RATE_HZ
+from savecli.model.stages import N_TAGS, WIDTH
 
 
 def noise(n_samples: int, seed: int = 0) -> np.ndarray:
@@ -57,7 +50,7 @@ def test_patches_are_what_a_short_time_fourier_transform_gives():
         return_complex=True,
     ).abs()
     expected = np.log(spectrum.numpy().T @ mel_filters() + 1e-3)
-    patches = hearing.log_mel_patches(wave)
+    patches = front.log_mel_patches(wave)
     n_rows = len(patches) * PATCH_ROWS
     np.testing.assert_allclose(patches.reshape(-1, N_MELS), expected[:n_rows], atol=2e-4)
     assert 0 <= len(expected) - n_rows < PATCH_ROWS
@@ -66,7 +59,7 @@ def test_patches_are_what_a_short_time_fourier_transform_gives():
 @pytest.mark.parametrize(("hz", "louder_band"), [(200, "low"), (6000, "high")])
 def test_a_tone_is_loud_where_it_sounds(hz, louder_band):
     time_s = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
-    mean = hearing.log_mel_patches(np.sin(2 * np.pi * hz * time_s).astype(np.float32)).mean(axis=(0, 1))
+    mean = front.log_mel_patches(np.sin(2 * np.pi * hz * time_s).astype(np.float32)).mean(axis=(0, 1))
     assert (mean[:8].max() > mean[-8:].max()) == (louder_band == "low")
 
 
@@ -75,7 +68,7 @@ def test_a_tone_is_loud_where_it_sounds(hz, louder_band):
     [(0.0, 1), (0.5, 1), (0.975, 1), (1.9, 1), (1.95, 2), (5.0, 5), (12.0, 12), (15.0, 15)],
 )
 def test_patches_lie_side_by_side(length_s, n_patches):
-    patches = hearing.log_mel_patches(noise(int(length_s * SAMPLE_RATE_HZ)))
+    patches = front.log_mel_patches(noise(int(length_s * SAMPLE_RATE_HZ)))
     assert patches.shape == (n_patches, PATCH_ROWS, N_MELS)
     assert patches.dtype == np.float32
     assert np.isfinite(patches).all()
@@ -86,15 +79,15 @@ def test_patches_lie_side_by_side(length_s, n_patches):
 def test_a_short_waveform_is_filled_up_with_silence():
     wave = noise(8000)
     filled = np.concatenate([wave, np.zeros(SAMPLE_RATE_HZ, np.float32)])[:15_600]
-    np.testing.assert_array_equal(hearing.log_mel_patches(wave), hearing.log_mel_patches(filled))
-    silence = hearing.log_mel_patches(np.zeros(0, np.float32))
+    np.testing.assert_array_equal(front.log_mel_patches(wave), front.log_mel_patches(filled))
+    silence = front.log_mel_patches(np.zeros(0, np.float32))
     np.testing.assert_allclose(silence, np.log(1e-3), atol=1e-5)
 
 
 def test_a_patch_does_not_depend_on_what_comes_after_it():
     wave = noise(5 * SAMPLE_RATE_HZ)
-    first = hearing.log_mel_patches(wave[: 2 * SAMPLE_RATE_HZ])
-    np.testing.assert_allclose(hearing.log_mel_patches(wave)[: len(first)], first, atol=1e-5)
+    first = front.log_mel_patches(wave[: 2 * SAMPLE_RATE_HZ])
+    np.testing.assert_allclose(front.log_mel_patches(wave)[: len(first)], first, atol=1e-5)
     assert pytest.approx(0.96) == PATCH_S
 
 
@@ -147,7 +140,7 @@ def network() -> SoundNet:
 
 
 def test_the_network_is_mobilenet_written_out(network):
-    x = patches = torch.from_numpy(hearing.log_mel_patches(noise(3 * SAMPLE_RATE_HZ)))
+    x = patches = torch.from_numpy(front.log_mel_patches(noise(3 * SAMPLE_RATE_HZ)))
     strides = [2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1]
     widths = [32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024]
     convolutions = iter([m for m in network.modules() if isinstance(m, torch.nn.Conv2d)])
@@ -171,7 +164,7 @@ def test_the_network_is_mobilenet_written_out(network):
 
 
 def test_tags_have_chances_each_and_own_classes_share_one(network):
-    features = network(torch.from_numpy(hearing.log_mel_patches(noise(5 * SAMPLE_RATE_HZ))))
+    features = network(torch.from_numpy(front.log_mel_patches(noise(5 * SAMPLE_RATE_HZ))))
     assert features.shape == (5, WIDTH)
     tags, own = network.chances(features)
     assert tags.shape == (5, N_TAGS)
@@ -181,6 +174,6 @@ def test_tags_have_chances_each_and_own_classes_share_one(network):
 
 
 def test_a_patch_is_heard_the_same_in_any_batch(network):
-    patches = torch.from_numpy(hearing.log_mel_patches(noise(4 * SAMPLE_RATE_HZ)))
+    patches = torch.from_numpy(front.log_mel_patches(noise(4 * SAMPLE_RATE_HZ)))
     alone = torch.cat([network(patch[None]) for patch in patches])
     torch.testing.assert_close(network(patches), alone, atol=1e-4, rtol=1e-3)
