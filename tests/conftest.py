@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from savecli.datatypes import (
     Ask,
@@ -34,6 +35,8 @@ from savecli.model.score import CALIBRATED, TERMS, Calibration, Query, Score, St
 from savecli.model.words import content
 from savecli.store import Store
 
+settings.register_profile("save", deadline=None)  # a busy machine is no fault of what is tested
+settings.load_profile("save")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as savecli.__main__ has it, before torch is imported
 SHARED = Path(os.environ.get("SAVE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}

@@ -112,6 +112,7 @@ def results_table(
     console = out()
     if not results.moments:
         _nothing(ask, results)
+        _tell_of_graph(results)
         return
     if all(moment.score < results.threshold for moment in results.moments):
         console.print(Text(f"nothing here matches {asked(ask)}; the nearest:", style="bold"))
