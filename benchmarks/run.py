@@ -22,6 +22,7 @@ SECTIONS = {
     "speed": "speed.py {shared}/media",
     "pipelines": "pipelines.py {shared}/media",
     "memory": "memory.py {shared}/media/s_long.mp4",
+    "words": "words.py {shared}/media",
     "search": f"latency.py {{shared}}/media --captions {CAPTIONS}",
     "speech": "speech.py {shared}/media",
     "decode": "decode.py {shared}/media",
