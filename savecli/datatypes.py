@@ -375,6 +375,11 @@ class Results:
     n_videos: int | None = None
     threshold: float = 0.0
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether a moment is one that the model itself takes for an answer."""
+        return any(moment.score >= self.threshold for moment in self.moments)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:

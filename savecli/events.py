@@ -5,9 +5,12 @@ A flow yields these, and a progress bar, JSON lines and tests read them. Times a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,3 +315,13 @@ class Scoring:
 
 
 EvaluationEvent = Encoding | Scoring
+
+
+def ended(work: Generator[object, None, T]) -> T:
+    """What a generator returns at its end; what it tells on the way is dropped."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from savecli.config import Config
 from savecli.datatypes import Embedding, Media, MediaSpec, Sound, Transcript, WaveformBlock
 from savecli.errors import MediaError, NoPictureError, QueryError
+from savecli.events import ended
 from savecli.media.footage import Timeline
 from savecli.media.scan import fingerprint, whole
 from savecli.media.segment import frame_times, segments
@@ -25,9 +26,9 @@ from savecli.media.sound import Cutter
 from savecli.media.worker import Decoder
 from savecli.model.likeness import Example
 from savecli.model.score import Term
-from savecli.pipeline import Encoder, Transcriber, make_transcriber
+from savecli.pipeline import Encoder, Transcriber, as_media, hearing, listened, make_transcriber
 from savecli.store import Store, StoredVideo
-from savecli.times import seconds
+from savecli.when import seconds
 
 Rows = NDArray[np.float32]
 
@@ -232,8 +233,8 @@ def _perceived(
     transcript = Transcript()
     if timeline.has_audio:
         blocks = _part(decoder.waveform(timeline, sample_rate_hz=media.sample_rate_hz), start_s, end_s, media)
-        listened = _heard(blocks, Cutter(spans, media.sample_rate_hz), encoder, sounds)
-        transcript = _understood(listened, senses.transcriber())
+        blocks = hearing(blocks, Cutter(spans, media.sample_rate_hz), encoder, sounds)
+        transcript = ended(listened(blocks, senses.transcriber(), media.sample_rate_hz))
     embeddings = []
     for number, span in enumerate(spans):
         at_s = [
@@ -242,13 +243,7 @@ def _perceived(
         ]
         stream = decoder.frames(timeline, at_s, resize_px=media.resize_px, size_px=media.size_px)
         shown = list(stream) if timeline.has_video else []
-        size = (0, media.size_px, media.size_px, 3)
-        one = Media(
-            frames=np.stack([frame.image for frame in shown]) if shown else np.zeros(size, np.uint8),
-            frame_times_s=np.array([frame.time_s for frame in shown], np.float64),
-            sound=sounds.get(number),
-            utterances=transcript.within(span.start_s, span.end_s),
-        )
+        one = as_media(span, shown, sounds.get(number), transcript, media)
         embeddings += encoder.embed([one])
     return embeddings
 
@@ -265,31 +260,6 @@ def _part(
             yield WaveformBlock(start_s=max(block.start_s - start_s, 0.0), waveform=inside)
         if block.start_s >= end_s:
             return
-
-
-def _heard(
-    blocks: Iterable[WaveformBlock], cutter: Cutter, encoder: Encoder, sounds: dict[int, Sound]
-) -> Iterator[WaveformBlock]:
-    """The same blocks; as they pass, the encoder hears what each segment holds."""
-    for block in blocks:
-        sounds |= {number: encoder.hear(waveform) for number, waveform in cutter.add(block)}
-        yield block
-    sounds |= {number: encoder.hear(waveform) for number, waveform in cutter.finish()}
-
-
-def _understood(blocks: Iterator[WaveformBlock], transcriber: Transcriber | None) -> Transcript:
-    """What is said; all blocks are taken in either way."""
-    if transcriber is None:
-        for _ in blocks:
-            continue
-        return Transcript()
-    listening = transcriber.listen(blocks)
-    while True:
-        try:
-            next(listening)
-        except StopIteration as end:
-            transcript: Transcript = end.value
-            return transcript
 
 
 def _rows(embeddings: Sequence[Embedding]) -> dict[str, Rows]:

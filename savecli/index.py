@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from savecli import events
 from savecli.datatypes import Video, Volume
 from savecli.errors import MediaCrash, MediaError, MediaTimeout, MediaUnfinished
 from savecli.events import Event, Indexed, Moved, Planned, Progress, Removed, Skipped, Summary, Unchanged
@@ -152,13 +153,7 @@ def news_in_s(
     The store may be open for reading only. A file that was written just now is in sight: it must be left in
     peace first.
     """
-    looking = _compare(options, store, _Counts(), look())
-    while True:
-        try:
-            next(looking)
-        except StopIteration as end:
-            plan: _Plan = end.value
-            break
+    plan = events.ended(_compare(options, store, _Counts(), look()))
     if _losses(options, plan, store, look, now).is_news:
         return 0.0
     return min((rest_s(found.mtime_ns, options.settle_s) for found in plan.todo), default=None)

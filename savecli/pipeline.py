@@ -164,8 +164,8 @@ class Pipeline:
             return Transcript(), sounds
         rate_hz = self._encoder.spec.sample_rate_hz
         stream = self._decoder.waveform(timeline, sample_rate_hz=rate_hz)
-        blocks = self._hear(run.metered_sound(stream), Cutter(spans, rate_hz), sounds)
-        listening = self._transcriber.listen(blocks) if self._transcriber else _let_pass(blocks, rate_hz)
+        blocks = hearing(run.metered_sound(stream), Cutter(spans, rate_hz), self._encoder, sounds)
+        listening = listened(blocks, self._transcriber, rate_hz)
         transcript: Transcript | None = None
         while transcript is None:
             with run.clock("hear", but="decode"):
@@ -181,17 +181,6 @@ class Pipeline:
         elif self._transcriber and not transcript.utterances:
             run.notes.append("no speech")
         return transcript, sounds
-
-    def _hear(
-        self, blocks: Iterable[WaveformBlock], cutter: Cutter, sounds: dict[int, Sound]
-    ) -> Iterator[WaveformBlock]:
-        """The same blocks; as they pass, the encoder hears each segment that is over."""
-        for block in blocks:
-            for number, waveform in cutter.add(block):
-                sounds[number] = self._encoder.hear(waveform)
-            yield block
-        for number, waveform in cutter.finish():
-            sounds[number] = self._encoder.hear(waveform)
 
     def _see(
         self,
@@ -217,7 +206,7 @@ class Pipeline:
         frames: Iterator[Frame] = run.metered(stream) if wanted else iter(())
         shown_in = enumerate(_by_segment(frames, owners, len(spans)))
         for span, (number, shown) in zip(spans, shown_in, strict=True):
-            media = _media(span, shown, sounds.pop(number, None), transcript, spec)
+            media = as_media(span, shown, sounds.pop(number, None), transcript, spec)
             with run.clock("see"):
                 embeddings += self._encoder.embed([media])
             times.append(media.frame_times_s)
@@ -287,16 +276,35 @@ def _by_segment(frames: Iterator[Frame], owners: Sequence[int], n_segments: int)
         yield own
 
 
+def hearing(
+    blocks: Iterable[WaveformBlock], cutter: Cutter, encoder: Encoder, sounds: dict[int, Sound]
+) -> Iterator[WaveformBlock]:
+    """The same blocks; as they pass, the encoder hears each segment that is over, into `sounds`."""
+    for block in blocks:
+        for number, waveform in cutter.add(block):
+            sounds[number] = encoder.hear(waveform)
+        yield block
+    for number, waveform in cutter.finish():
+        sounds[number] = encoder.hear(waveform)
+
+
+def listened(
+    blocks: Iterable[WaveformBlock], transcriber: Transcriber | None, rate_hz: int
+) -> Generator[float, None, Transcript]:
+    """What a transcriber does; where there is none, all blocks are read, and not a word is understood."""
+    return transcriber.listen(blocks) if transcriber else _let_pass(blocks, rate_hz)
+
+
 def _let_pass(blocks: Iterable[WaveformBlock], rate_hz: int) -> Generator[float, None, Transcript]:
-    """What a transcriber does, without understanding a word."""
     for block in blocks:
         yield block.start_s + len(block.waveform) / rate_hz
     return Transcript()
 
 
-def _media(
+def as_media(
     span: Segment, shown: Sequence[Frame], sound: Sound | None, transcript: Transcript, spec: MediaSpec
 ) -> Media:
+    """What an encoder is given of a segment."""
     size = (0, spec.size_px, spec.size_px, 3)
     return Media(
         frames=np.stack([frame.image for frame in shown]) if shown else np.zeros(size, np.uint8),

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from savecli.errors import MediaError
-from savecli.times import seconds
+from savecli.when import seconds
 
 PLAYERS = ("mpv", "iina", "vlc", "system")
 _PATIENCE_S = 1.5

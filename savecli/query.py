@@ -74,14 +74,14 @@ class _Reading:
             raise QueryError(f"the query has {len(text)} characters", hint=f"{MAX_CHARACTERS} is the most")
         head = _ARGUMENT.match(text)
         body = text[head.end() :] if head else text
-        against = bool(head and head["minus"]) and bool(fold.words(body)) and not _is_number(text)
-        weight = _weight(head["weight"]) if head and head["weight"] else None
-        if not against and weight is None:
+        against = head is not None and bool(head["minus"]) and bool(fold.words(body)) and not _is_number(text)
+        if head is None or not (against or head["weight"]):
             self.free += self._words(text, against=False)
             return
+        weight = _weight(head["weight"])
         words = " ".join(self._words(body, against=against))
         if words:
-            self._part(Part(text=words, weight=weight or 1.0), against=against)
+            self._part(Part(text=words, weight=weight), against=against)
 
     def _words(self, text: str, *, against: bool) -> list[str]:
         """Reads items, and returns the words that are none."""
@@ -104,12 +104,12 @@ class _Reading:
         elif key:
             if not value.strip():
                 return False
-            weight = _weight(found["weight"]) if found["weight"] else 1.0
+            weight = _weight(found["weight"])
             self._part(Part(text=value.strip(), aim=AIMED[key], weight=weight), against=against)
         elif found["quoted"] is not None:
             self._quoted(value, against=against)
         elif (found["minus"] or found["weight"]) and fold.words(value):
-            weight = _weight(found["weight"]) if found["weight"] else 1.0
+            weight = _weight(found["weight"])
             self._part(Part(text=value.strip(), weight=weight), against=against)
         else:
             return False
@@ -121,7 +121,7 @@ class _Reading:
         if head is None or not (head["minus"] or head["weight"]) or _is_number(text) or not fold.words(text):
             self._phrase(text, against=against)
             return
-        weight = _weight(head["weight"]) if head["weight"] else 1.0
+        weight = _weight(head["weight"])
         self._part(
             Part(text=text[head.end() :].strip(), weight=weight), against=against ^ bool(head["minus"])
         )
@@ -314,7 +314,10 @@ def _check_bounds(where: Where) -> None:
         )
 
 
-def _weight(text: str) -> float:
+def _weight(text: str | None) -> float:
+    """1 where none was typed."""
+    if text is None:
+        return 1.0
     weight = float(text)
     if not 0 < weight <= MAX_WEIGHT:
         raise QueryError(

@@ -1,4 +1,4 @@
-"""Dates and durations as people type them -> seconds."""
+"""Dates, durations and times as people type them -> seconds."""
 
 from __future__ import annotations
 
@@ -83,14 +83,31 @@ def length(text: str) -> float:
     found = clock or spelt
     if not found or not any(found.groups()):
         raise QueryError(f"{text!r} is no duration", hint=f"as in {LENGTHS}")
-    hours, minutes, seconds = (float(part) if part else 0.0 for part in found.groups())
-    total = 3600 * hours + 60 * minutes + seconds
+    hours, minutes, rest = (float(part) if part else 0.0 for part in found.groups())
+    total = 3600 * hours + 60 * minutes + rest
     if total > _LONGEST_S:
         raise QueryError(f"{text!r} is longer than any video", hint=f"as in {LENGTHS}")
     return total
 
 
-def day(seconds: float) -> str:
+def seconds(text: str) -> float:
+    """`80`, `80.5`, `1:20` or `1:02:03.5` as seconds.
+
+    Raises:
+        QueryError: it is no such time.
+    """
+    parts = text.removesuffix("s").split(":")
+    whole = all(part.isascii() and part.isdigit() for part in parts[:-1])
+    digits = parts[-1].replace(".", "", 1)
+    if not whole or len(parts) > 3 or not (digits.isascii() and digits.isdigit()):
+        raise QueryError(f"{text!r} is no time", hint="as in 80, 1:20 or 1:02:03.5")
+    total = 0.0
+    for part in parts:
+        total = total * 60 + float(part)
+    return total
+
+
+def day(at_s: float) -> str:
     """Seconds since the epoch as a local date, with the time where it is not midnight."""
-    local = datetime.fromtimestamp(seconds, UTC).astimezone()
+    local = datetime.fromtimestamp(at_s, UTC).astimezone()
     return f"{local:%Y-%m-%d}" if f"{local:%H%M%S}" == "000000" else f"{local:%Y-%m-%d %H:%M}"

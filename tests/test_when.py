@@ -1,4 +1,4 @@
-"""Dates and durations as people type them."""
+"""Dates, durations and times as people type them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savecli.errors import QueryError
-from savecli.when import day, length, moment
+from savecli.when import day, length, moment, seconds
 
 NOW = datetime(2024, 3, 31, 15, 30)
 
@@ -107,3 +107,17 @@ def test_any_text_is_a_date_and_a_duration_or_refused(text):
 def test_a_day_is_shown_as_it_was_typed():
     assert day(moment("2024-05-31", is_end=False)) == "2024-05-31"
     assert day(moment("2024-05-31T18:30", is_end=False)) == "2024-05-31 18:30"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("80", 80), ("80.5", 80.5), ("80s", 80), ("1:20", 80), ("1:02:03.5", 3723.5), ("0:00", 0)],
+)
+def test_a_time(text, value):
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", ":", "1:2:3:4", "1.5:20", "-3", "abc", "1:", "\u0664", "1e3", "nan"])
+def test_no_time(text):
+    with pytest.raises(QueryError, match="no time"):
+        seconds(text)

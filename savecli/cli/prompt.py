@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from savecli.cli.common import DONE, EXPECTED
+from savecli.cli.search import Searching
 
 if TYPE_CHECKING:
     from savecli.config import Config
@@ -33,13 +34,9 @@ class Prompt:
         self._group = group
         self._given = list(given)
         search = group.commands["search"]
+        assert isinstance(search, Searching)  # noqa: S101 - it is
         with click.Context(search) as there:
-            self._options = {
-                name: not (getattr(option, "is_flag", False) or getattr(option, "count", False))
-                for option in search.get_params(there)
-                if isinstance(option, click.Option)
-                for name in (*option.opts, *option.secondary_opts)
-            }
+            self._options = search.takes_value(there)
 
     def run(self, config: Config, *, quiet: bool) -> int:
         """Every line that is typed, until the input ends; the worst exit code of all."""

@@ -77,13 +77,22 @@ class Given(Asked, Shown, Common):
 class Searching(click.Command):
     """A command whose arguments may begin with a minus: `-cat` is a text to leave out, and no options."""
 
+    def takes_value(self, ctx: click.Context) -> dict[str, bool]:
+        """For each option, by any of its names, whether a value follows."""
+        return {
+            name: not (option.is_flag or option.count)
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option)
+            for name in (*option.opts, *option.secondary_opts)
+        }
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Puts what is no option behind a `--`, where click leaves it as it is."""
         options, texts = self._apart(ctx, args)
         return super().parse_args(ctx, [*options, "--", *texts])
 
     def _apart(self, ctx: click.Context, args: Sequence[str]) -> tuple[list[str], list[str]]:
-        takes = {name: _takes_value(p) for p in self.get_params(ctx) for name in (*p.opts, *p.secondary_opts)}
+        takes = self.takes_value(ctx)
         flags = {name[1] for name, value in takes.items() if len(name) == 2 and not value}
         options: list[str] = []
         texts: list[str] = []
@@ -100,10 +109,6 @@ class Searching(click.Command):
             else:
                 texts.append(arg)
         return options, texts
-
-
-def _takes_value(parameter: click.Parameter) -> bool:
-    return isinstance(parameter, click.Option) and not parameter.is_flag
 
 
 def _is_option(arg: str, takes: Mapping[str, bool], flags: set[str]) -> bool:
@@ -316,9 +321,7 @@ def _run(config: Config, asks: Sequence[Ask], given: Given) -> list[Results]:
 
 def _few(results: Results) -> Results:
     """The nearest moments alone, where none of them is an answer."""
-    if any(moment.score >= results.threshold for moment in results.moments):
-        return results
-    return replace(results, moments=results.moments[:NEAREST])
+    return results if results.has_answer else replace(results, moments=results.moments[:NEAREST])
 
 
 def _is_given(name: str) -> bool:

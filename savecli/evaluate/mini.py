@@ -18,7 +18,8 @@ from savecli.config import Config
 from savecli.datatypes import Embedding, Media, Segment, Sound
 from savecli.evaluate.models import Features, Rows
 from savecli.evaluate.options import MINI, Ablation
-from savecli.evaluate.speech import Said, ended
+from savecli.evaluate.speech import Said
+from savecli.events import ended
 from savecli.media.worker import Decoder
 from savecli.model.encode import MiniEncoder, Perceived
 from savecli.model.score import TERMS, Candidates, Query, Stack

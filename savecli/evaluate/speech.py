@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from savecli.bench.records import Clip
 from savecli.datatypes import Segment, Transcript, Utterance
+from savecli.events import ended
 from savecli.media.worker import Decoder
 from savecli.pipeline import Transcriber
 from savecli.prepare import Arrays, Kept, sound_file
@@ -20,7 +21,6 @@ from savecli.prepare import Arrays, Kept, sound_file
 SAMPLE_RATE_HZ = 16_000
 VERSION = 1
 """Of what is kept; another number makes everything anew."""
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,16 +130,6 @@ class Own:
             self._transcriber = self._transcriber or self._opened()
             blocks = decoder.waveform(timeline, sample_rate_hz=SAMPLE_RATE_HZ)
             return ended(self._transcriber.listen(blocks))
-
-
-def ended(work: Generator[object, None, T]) -> T:
-    """What a generator returns at its end."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 def _packed(transcript: Transcript) -> Arrays:

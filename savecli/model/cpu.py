@@ -23,7 +23,7 @@ from savecli.model.legacy import read_floats
 from savecli.model.mel import N_MELS, PATCH_ROWS
 from savecli.model.onnx import Graph, same_pads, session
 from savecli.model.stages import BATCH_NORM_EPS, N_CLASSES, N_FEATURES, N_TAGS, SOUND, VISION, WIDTH
-from savecli.model.text import gelu, map_safetensors
+from savecli.model.text import gelu, map_safetensors, softmax
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +73,7 @@ class CpuNetworks:
         """(N, 96, 64) log-mel patches -> the chances of AudioSet's tags, and of our own classes."""
         trunk, tags, own = self._once("heard", self._load_sound)
         features = _in_parts(trunk, patches)
-        return _sigmoid(tags(features)), _softmax(own(features))
+        return _sigmoid(tags(features)), softmax(own(features))
 
     def fuse(self, frames: Rows, sound: Rows, words: Rows) -> tuple[Rows, Rows]:
         """(F, D) frames, (T, D) sound, (W, D) states of speech -> (1, D) fused row, its (3, D) parts."""
@@ -241,9 +241,3 @@ def _named(tensors: Tensors, name: str, shape: tuple[int, ...], path: Path) -> R
 
 def _sigmoid(logits: Rows) -> Rows:
     return (1 / (1 + np.exp(-logits))).astype(np.float32, copy=False)
-
-
-def _softmax(logits: Rows) -> Rows:
-    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: Rows = (raised / raised.sum(axis=-1, keepdims=True)).astype(np.float32, copy=False)
-    return result

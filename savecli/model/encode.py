@@ -24,7 +24,7 @@ from savecli import fold
 from savecli.datatypes import Ask, Embedding, Media, MediaSpec, Sound, Utterance
 from savecli.errors import WeightsError
 from savecli.model.score import Query, Score, Term
-from savecli.model.text import TextEncoder, map_safetensors, unit
+from savecli.model.text import TextEncoder, map_safetensors, softmax, unit
 from savecli.model.weights import bundled, locate, manifest
 from savecli.model.words import Lexicon
 
@@ -284,13 +284,6 @@ class MiniEncoder:
         from savecli.model.cpu import CpuNetworks  # a query does without
 
         return CpuNetworks(self.home, vision, self.dim)
-
-
-def softmax(logits: Rows) -> Rows:
-    """(..., N) -> the same, each row summing to one."""
-    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: Rows = raised / raised.sum(axis=-1, keepdims=True)
-    return result
 
 
 def _sha256(path: Path) -> str:

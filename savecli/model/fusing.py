@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from savecli.model.text import unit
+from savecli.model.text import layer_norm, softmax, unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,9 +110,7 @@ class NumpyFusion:
             )
         )
         logits = query @ key.swapaxes(1, 2) / np.float32(np.sqrt(query.shape[-1]))
-        share: Rows = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        share /= share.sum(axis=-1, keepdims=True)
-        mixed = (share @ value).swapaxes(0, 1).reshape(x.shape)
+        mixed = (softmax(logits) @ value).swapaxes(0, 1).reshape(x.shape)
         return self._linear(mixed, f"{name}.out_proj")
 
     def _feed(self, x: Rows, name: str) -> Rows:
@@ -125,7 +123,4 @@ class NumpyFusion:
         return result if bias is None else result + bias
 
     def _norm(self, x: Rows, name: str) -> Rows:
-        centred = x - x.mean(axis=-1, keepdims=True)
-        scale = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + EPS)
-        result: Rows = centred / scale * self._tensors[f"{name}.weight"] + self._tensors[f"{name}.bias"]
-        return result
+        return layer_norm(x, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"], EPS)

@@ -12,7 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,22 +109,18 @@ class TextEncoder:
             for part in ("query", "key", "value")
         )
         logits = query @ key.swapaxes(2, 3) / np.float32(np.sqrt(WIDTH // N_HEADS))
-        attention: NDArray[np.float32] = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        attention /= attention.sum(axis=-1, keepdims=True)
-        mixed: NDArray[np.float32] = (attention @ value).swapaxes(1, 2).reshape(n_batch, n_tokens, WIDTH)
-        return mixed
+        mixed = softmax(logits) @ value
+        result: NDArray[np.float32] = mixed.swapaxes(1, 2).reshape(n_batch, n_tokens, WIDTH)
+        return result
 
     def _linear(self, x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
         result: NDArray[np.float32] = x @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
         return result
 
     def _norm(self, x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-        centred = x - x.mean(axis=-1, keepdims=True)
-        scale = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + np.float32(LAYER_NORM_EPS))
-        result: NDArray[np.float32] = (
-            centred / scale * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+        return layer_norm(
+            x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], np.float32(LAYER_NORM_EPS)
         )
-        return result
 
 
 def _encodable(text: str) -> str:
@@ -136,6 +132,23 @@ def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """(..., D) -> the same directions at norm one; zero stays zero."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
     result: NDArray[np.float32] = (rows / norms).astype(np.float32)
+    return result
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float32]:
+    """(..., N) -> the same, each row summing to one."""
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: NDArray[np.float32] = raised / raised.sum(axis=-1, keepdims=True)
+    return result
+
+
+def layer_norm(
+    x: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32], eps: np.float32
+) -> NDArray[np.float32]:
+    """(..., D) -> the same, each row at mean 0 and variance 1, and then scaled and moved."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + eps)
+    result: NDArray[np.float32] = centred / scale * weight + bias
     return result
 
 

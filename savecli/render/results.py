@@ -114,7 +114,7 @@ def results_table(
         _nothing(ask, results)
         _tell_of_graph(results)
         return
-    if all(moment.score < results.threshold for moment in results.moments):
+    if not results.has_answer:
         console.print(Text(f"nothing here matches {asked(ask)}; the nearest:", style="bold"))
     before = None
     for rank, moment in enumerate(results.moments, first):

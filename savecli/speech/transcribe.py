@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from savecli.datatypes import Transcript, Utterance, WaveformBlock
+from savecli.events import ended
 from savecli.speech.draft import Draft, is_kept, utterances
 from savecli.speech.stretch import gather
 from savecli.speech.voice import SpeechOnly, find_speech
@@ -65,13 +66,7 @@ class _LanguageVotes:
 
 def transcribe(blocks: Iterable[WaveformBlock], engine: Engine, language: str | None) -> Transcript:
     """What is said in `blocks`, all at once."""
-    listening = listen(blocks, engine, language)
-    while True:
-        try:
-            next(listening)
-        except StopIteration as end:
-            result: Transcript = end.value
-            return result
+    return ended(listen(blocks, engine, language))
 
 
 def listen(

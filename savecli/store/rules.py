@@ -8,6 +8,8 @@ from savecli.errors import StoreError
 from savecli.store.catalog import Catalog, wanted_tables
 from savecli.store.records import KINDS, SEARCH_KINDS
 
+SPEECH_TOLERANCE_S = 1e-3
+"""Of the sum of what is said beside what was counted."""
 _KINDS = ", ".join(f"'{kind}'" for kind in KINDS)
 _SEARCH_KINDS = ", ".join(f"'{kind}'" for kind in SEARCH_KINDS)
 _TYPES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -88,9 +90,9 @@ _OF_VIDEOS = (
     ),
     (
         "has more or less speech than is written down",
-        "SELECT video_key FROM videos LEFT JOIN (SELECT video_key, sum(end_s - start_s) AS said_s"
+        "SELECT video_key FROM videos LEFT JOIN (SELECT video_key, sum(end_s - start_s) AS said_s"  # noqa: S608
         " FROM utterances GROUP BY video_key) USING (video_key)"
-        " WHERE abs(speech_s - ifnull(said_s, 0)) > 1e-3",
+        f" WHERE abs(speech_s - ifnull(said_s, 0)) > {SPEECH_TOLERANCE_S}",
     ),
     ("has notes that cannot be read", "SELECT video_key FROM videos WHERE NOT json_valid(notes)"),
     (

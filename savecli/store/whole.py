@@ -14,11 +14,11 @@ import numpy as np
 
 from savecli.store.catalog import Catalog
 from savecli.store.records import KINDS, Kind
+from savecli.store.rules import SPEECH_TOLERANCE_S
 
 _T = TypeVar("_T")
 _MOST = 1 << 62
 _LONGEST_S = 1e9
-SPEECH_TOLERANCE_S = 1e-3
 
 
 class File(NamedTuple):

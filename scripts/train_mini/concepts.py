@@ -12,8 +12,7 @@ from torch.nn import functional
 
 from savecli import config
 from savecli.model import vision
-from savecli.model.encode import softmax
-from savecli.model.text import TextEncoder, unit
+from savecli.model.text import TextEncoder, softmax, unit
 from savecli.model.weights import locate
 from scripts.train_mini.work import (
     Rows,

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from .. import trials
 from . import clips
 
 HERE = Path(__file__).parent
 
 
 def run(script, *arguments):
-    ran = subprocess.run(
-        [sys.executable, HERE / script, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    records = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert records, ran.stderr
-    assert records[-1]["wrong"] == []
-    assert ran.returncode == 0, ran.stderr
-    return records
+    return trials.run(HERE / script, *arguments, last_alone=True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="weighs processes by /proc")

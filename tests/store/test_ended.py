@@ -6,13 +6,12 @@ over made-up videos.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from .. import trials
 
 HERE = Path(__file__).parent
 pytestmark = [
@@ -22,16 +21,7 @@ pytestmark = [
 
 
 def run(script, *arguments):
-    ran = subprocess.run(
-        [sys.executable, HERE / script, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    records = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert [record["wrong"] for record in records if record["wrong"]] == [], ran.stderr
-    assert ran.returncode == 0, ran.stderr
-    return records
+    return trials.run(HERE / script, *arguments)
 
 
 def test_killed_at_a_few_moments(tmp_path):

@@ -5,8 +5,6 @@ The trials run in processes of their own (faults.py, flips.py), which are forked
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,22 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from .. import trials
+
 HERE = Path(__file__).parent
 OPERATIONS = {"begin", "add", "fail", "unlink", "touch", "compact", "rebuild", "migrate"}
 OPERATIONS |= {"export", "import", "repair"}
 
 
 def run(script, *arguments, **env):
-    ran = subprocess.run(
-        [sys.executable, HERE / script, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
-        capture_output=True,
-        text=True,
-    )
-    records = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert [record["wrong"] for record in records if record["wrong"]] == [], ran.stderr
-    assert ran.returncode == 0, ran.stderr
-    return records
+    return trials.run(HERE / script, *arguments, **env)
 
 
 @pytest.fixture(scope="module")
