@@ -67,6 +67,12 @@ class Config:
         return os.environ.get("RANK", "0") != "0"
 
     @property
+    def runtime_dir(self) -> Path | None:
+        """The folder that the system keeps for the sockets of this user, where it has one."""
+        named = _environment("XDG_RUNTIME_DIR")
+        return Path(named) if named else None
+
+    @property
     def cache_dir(self) -> Path:
         """What can be made again, such as decoded benchmarks."""
         return _cache()

@@ -1,0 +1,189 @@
+"""The command's end of the daemon: where it listens, and what it may be asked.
+
+Imports the standard library and our records only, so that a search which the daemon answers loads no more.
+A daemon is never needed: whatever goes wrong here is a `NoDaemonError`, and the command searches by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from savecli import __version__
+from savecli.datatypes import Ask, Results, Show
+from savecli.errors import QueryError
+from savecli.wire import Line, Message, WireError, decoded, encoded, raised
+
+if TYPE_CHECKING:
+    from savecli.config import Config
+
+RUN, FILE = "run", "daemon"
+"""`HOME/run/daemon` is locked by a daemon as long as it lives, and names its socket."""
+PATIENCE_S = 0.2
+"""So long a search waits for its turn; a search of its own would be well on its way by then."""
+SILENCE_S = 3.0
+"""A daemon that searches says so all the time; it is given up after this time without a word."""
+LIMIT_S = 60.0
+ANSWER_S = 5.0
+"""For what needs no search, such as `save daemon status`."""
+MOST_ASKED, MOST_ANSWERED = 1 << 20, 1 << 26
+"""Bytes of a message."""
+_MOST_PATH = 4096
+_CODE = ("", "search", "store", "model")
+
+
+class NoDaemonError(Exception):
+    """Nobody answers who could be asked; the text says why."""
+
+
+def run_file(home: Path) -> Path:
+    """The file that a daemon of this home locks, and that says where it listens."""
+    return home / RUN / FILE
+
+
+@contextmanager
+def called(home: Path) -> Iterator[Line]:
+    """A connection to the daemon of a home.
+
+    Raises:
+        NoDaemonError: there is none, it takes no connection, or belongs to somebody else.
+    """
+    try:
+        with run_file(home).open("rb") as file:
+            place = os.fsdecode(file.read(_MOST_PATH))
+    except OSError:
+        place = ""
+    if not place:
+        raise NoDaemonError("none runs")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(PATIENCE_S)
+        try:
+            connection.connect(place)
+        except OSError as error:
+            raise NoDaemonError(f"none listens: {error}") from error
+        if not is_ours(connection):
+            raise NoDaemonError(f"{place} belongs to somebody else")
+        yield Line(connection)
+
+
+def is_ours(connection: socket.socket) -> bool:
+    """Whether a process of the same user is at the other end, where the system can tell."""
+    if sys.platform != "linux":
+        return True  # the permissions of the socket and its folder stand alone
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return bool(uid == os.getuid())
+
+
+@cache
+def build() -> str:
+    """What must be the same at both ends: this version, its code, and the weights that come with it."""
+    root = Path(__file__).resolve().parent
+    folders = [root / name for name in _CODE]
+    for weights in (root / "weights", root.parent / "weights"):
+        folders += [Path(entry.path) for entry in _entries(weights) if entry.is_dir()]
+    stamps = [
+        (entry.path, status.st_size, status.st_mtime_ns)
+        for folder in folders
+        for entry in _entries(folder)
+        if entry.is_file() and (status := entry.stat())
+    ]
+    return f"{__version__} {sys.version_info} {zlib.crc32(repr(sorted(stamps)).encode()):08x}"
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError:
+        return []
+
+
+def store_stamp(store: Path) -> list[int] | None:
+    """Which file the catalog of a store is, and when it was last written; None where there is none."""
+    try:
+        status = (store / "catalog.db").stat()
+    except OSError:
+        return None
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def found(
+    config: Config,
+    asks: Sequence[Ask],
+    show: Show,
+    *,
+    has_meaning: bool,
+    tell: Callable[[str], None],
+) -> list[Results]:
+    """The results of queries, in order, as far as a daemon gives them; often none at all.
+
+    Args:
+        config: the settings of the command.
+        asks: the queries, without examples.
+        show: how results are shown.
+        has_meaning: whether one of all queries needs the model.
+        tell: is told why there are no more results than there are.
+
+    Raises:
+        QueryError: a query that makes no sense, as a search of its own would say.
+    """
+    results: list[Results] = []
+    try:
+        with called(config.home) as line:
+            for ask in asks:
+                asked = {"ask": encoded(ask), "show": encoded(show), "has_meaning": has_meaning}
+                results.append(_answered(line, {**asked, "store": store_stamp(config.store_dir)}))
+    except (NoDaemonError, WireError, OSError) as error:
+        tell(str(error))
+    return results
+
+
+def _answered(line: Line, asked: Message) -> Results:
+    began_s = time.monotonic()
+    is_begun = False
+    line.send({"do": "search", "build": build(), **asked}, most_bytes=MOST_ASKED, within_s=PATIENCE_S)
+    while (waited_s := time.monotonic() - began_s) < LIMIT_S:
+        if not is_begun and waited_s >= PATIENCE_S:
+            break
+        within_s = SILENCE_S if is_begun else PATIENCE_S - waited_s
+        match line.receive(most_bytes=MOST_ANSWERED, within_s=within_s):
+            case {"state": state}:
+                is_begun = state == "searching"
+            case {"results": results}:
+                return decoded(Results, results)
+            case {"error": told}:
+                error = raised(told)
+                if isinstance(error, QueryError):
+                    raise error
+                raise NoDaemonError(error.message)  # it may be the daemon's alone
+            case {"refused": why}:
+                raise NoDaemonError(str(why))
+            case _:
+                raise NoDaemonError("it has ended")
+    raise NoDaemonError("it is busy")
+
+
+def told(home: Path, do: str) -> Message:
+    """What the daemon says to "status" or "stop"; versions understand each other in this.
+
+    Raises:
+        NoDaemonError: there is none, or it does not answer.
+    """
+    with called(home) as line:
+        try:
+            line.send({"do": do}, most_bytes=MOST_ASKED, within_s=ANSWER_S)
+            answer: dict[str, Any] | None = line.receive(most_bytes=MOST_ASKED, within_s=ANSWER_S)
+        except (OSError, WireError) as error:
+            raise NoDaemonError(f"it does not answer: {error}") from error
+    if answer is None:
+        raise NoDaemonError("it has ended")
+    return answer
