@@ -158,11 +158,11 @@ def _redirect(file: Path, report: int) -> None:
 
 def _serve(config: Config, idle_s: float, tell: Callable[[bool], None]) -> None:
     """The daemon from its lock to its end; `tell` hears whether it is the one of its home."""
-    with _locked(config.home) as lock:
+    with locked(config.home) as lock:
         if lock is None:
             tell(False)
             return
-        with _bound(config) as (listener, place):
+        with bound(config) as (listener, place):
             reach = Reach(run_file(config.home), lock, place)
             server = Server(config, listener, reach.is_there, idle_s=idle_s)
             signal.signal(signal.SIGTERM, lambda *_: server.stop())
@@ -189,7 +189,7 @@ def _watch(server: Server, reach: Reach) -> None:
 
 
 @contextmanager
-def _locked(home: Path) -> Iterator[int | None]:
+def locked(home: Path) -> Iterator[int | None]:
     """The lock of a home, None where another process has it."""
     file = run_file(home)
     if not is_private(file.parent):
@@ -205,7 +205,7 @@ def _locked(home: Path) -> Iterator[int | None]:
 
 
 @contextmanager
-def _bound(config: Config) -> Iterator[tuple[socket.socket, Path]]:
+def bound(config: Config) -> Iterator[tuple[socket.socket, Path]]:
     """A socket that this user alone can reach, at the first place that takes one; who calls has the lock.
 
     Raises:

@@ -17,6 +17,7 @@ from savecli.store import Store
 
 COMMANDS = [
     "completion",
+    "daemon",
     "demo",
     "doctor",
     "dupes",
