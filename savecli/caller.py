@@ -151,11 +151,13 @@ def _answered(line: Line, asked: Message) -> Results:
     began_s = time.monotonic()
     is_begun = False
     line.send({"do": "search", "build": build(), **asked}, most_bytes=MOST_ASKED, within_s=PATIENCE_S)
-    while (waited_s := time.monotonic() - began_s) < LIMIT_S:
-        if not is_begun and waited_s >= PATIENCE_S:
+    while (left_s := (LIMIT_S if is_begun else PATIENCE_S) + began_s - time.monotonic()) > 0:
+        within_s = min(SILENCE_S, left_s) if is_begun else left_s
+        try:
+            answer = line.receive(most_bytes=MOST_ANSWERED, within_s=within_s)
+        except TimeoutError:
             break
-        within_s = SILENCE_S if is_begun else PATIENCE_S - waited_s
-        match line.receive(most_bytes=MOST_ANSWERED, within_s=within_s):
+        match answer:
             case {"state": state}:
                 is_begun = state == "searching"
             case {"results": results}:
@@ -169,7 +171,7 @@ def _answered(line: Line, asked: Message) -> Results:
                 raise NoDaemonError(str(why))
             case _:
                 raise NoDaemonError("it has ended")
-    raise NoDaemonError("it is busy")
+    raise NoDaemonError("it is busy, or does not answer")
 
 
 def told(home: Path, do: str) -> Message:

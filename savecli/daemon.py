@@ -184,6 +184,7 @@ class Server:
             except WireError as error:
                 with suppress(OSError):
                     _send(line, {"refused": str(error)})
+                    line.drain(within_s=SAY_S)
             except OSError:
                 pass  # the client has left, or says nothing
             except Exception:  # noqa: BLE001 - one client is not all

@@ -282,3 +282,5 @@ class Reach:
         with suppress(OSError):
             if os.path.samestat(self._place.lstat(), self._socket):
                 self._place.unlink()
+                if self._place.parent != self._file.parent:
+                    self._place.parent.rmdir()

@@ -144,8 +144,9 @@ def _hints(kind: type) -> Mapping[str, Any]:
 
 
 def failure(error: SaveError) -> Message:
-    """An expected failure as a message has it."""
-    return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    """An expected failure as a message has it; of a class that a room keeps to itself, the one above it."""
+    kind = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+    return {"kind": kind.__name__, "message": error.message, "hint": error.hint}
 
 
 def raised(told: object) -> SaveError:
@@ -181,6 +182,18 @@ class Line:
             raise WireError(f"a message of {len(text)} bytes is too long")
         self._socket.settimeout(within_s)
         self._socket.sendall(text)
+
+    def drain(self, *, within_s: float) -> None:
+        """Lets the other end say all that it has to say, unheard: else it would not hear our last word.
+
+        Raises:
+            OSError: the connection failed, or it does not come to an end in time.
+        """
+        until_s = time.monotonic() + within_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._socket.settimeout(left_s)
+            if not self._socket.recv(_BLOCK_BYTES):
+                return
 
     def receive(self, *, most_bytes: int, within_s: float) -> Message | None:
         """The next message; None where the other end has closed.
