@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from savecli import __version__
 from savecli.datatypes import Ask, Results, Show
@@ -45,13 +45,25 @@ class NoDaemonError(Exception):
     """Nobody answers who could be asked; the text says why."""
 
 
+class SilentDaemonError(NoDaemonError):
+    """It is there, and does not answer.
+
+    Args:
+        pid: of its process, where the system can tell.
+    """
+
+    def __init__(self, why: str, pid: int | None) -> None:
+        super().__init__(f"it does not answer: {why}")
+        self.pid = pid
+
+
 def run_file(home: Path) -> Path:
     """The file that a daemon of this home locks, and that says where it listens."""
     return home / RUN / FILE
 
 
 @contextmanager
-def called(home: Path) -> Iterator[Line]:
+def called(home: Path) -> Iterator[socket.socket]:
     """A connection to the daemon of a home.
 
     Raises:
@@ -72,15 +84,21 @@ def called(home: Path) -> Iterator[Line]:
             raise NoDaemonError(f"none listens: {error}") from error
         if not is_ours(connection):
             raise NoDaemonError(f"{place} belongs to somebody else")
-        yield Line(connection)
+        yield connection
 
 
 def is_ours(connection: socket.socket) -> bool:
     """Whether a process of the same user is at the other end, where the system can tell."""
+    peer = _peer(connection)
+    return peer is None or peer[1] == os.getuid()  # without, the permissions of its folder stand alone
+
+
+def _peer(connection: socket.socket) -> tuple[int, int] | None:
+    """The process and the user at the other end."""
     if sys.platform != "linux":
-        return True  # the permissions of the socket and its folder stand alone
-    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return bool(uid == os.getuid())
+        return None
+    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid
 
 
 @cache
@@ -138,7 +156,8 @@ def found(
     """
     results: list[Results] = []
     try:
-        with called(config.home) as line:
+        with called(config.home) as connection:
+            line = Line(connection)
             for ask in asks:
                 asked = {"ask": encoded(ask), "show": encoded(show), "has_meaning": has_meaning}
                 results.append(_answered(line, {**asked, "store": store_stamp(config.store_dir)}))
@@ -178,14 +197,16 @@ def told(home: Path, do: str) -> Message:
     """What the daemon says to "status" or "stop"; versions understand each other in this.
 
     Raises:
-        NoDaemonError: there is none, or it does not answer.
+        NoDaemonError: there is none.
+        SilentDaemonError: there is one, which does not answer.
     """
-    with called(home) as line:
+    with called(home) as connection:
+        line, peer = Line(connection), _peer(connection)
         try:
             line.send({"do": do}, most_bytes=MOST_ASKED, within_s=ANSWER_S)
-            answer: dict[str, Any] | None = line.receive(most_bytes=MOST_ASKED, within_s=ANSWER_S)
+            answer = line.receive(most_bytes=MOST_ASKED, within_s=ANSWER_S)
         except (OSError, WireError) as error:
-            raise NoDaemonError(f"it does not answer: {error}") from error
+            raise SilentDaemonError(str(error), peer and peer[0]) from error
     if answer is None:
         raise NoDaemonError("it has ended")
     return answer

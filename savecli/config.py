@@ -40,7 +40,7 @@ class Config:
         language: ISO 639-1 code of what is spoken; "" lets the transcriber tell.
         device: one of DEVICES.
         jobs: so many files are read at a time, and windows of speech heard.
-        offline: no socket may be opened; only `save model pull` ever opens one.
+        offline: no connection to a network may be opened; only `save model pull` ever opens one.
         stall_s: how long a file may keep the decoder busy without headway.
         data: the folder of benchmarks; None where none was named.
         sources: for each setting, where its value came from.

@@ -86,10 +86,15 @@ def _awaited(home: Path) -> dict[str, Any]:
 
 
 def _status(home: Path) -> dict[str, Any] | None:
+    """What the daemon of a home says; None where there is none."""
     from savecli import caller
+    from savecli.errors import SaveError
 
     try:
         found: dict[str, Any] = caller.told(home, "status")["status"]
+    except caller.SilentDaemonError as error:
+        hint = "searches go on without it" + (f"; kill {error.pid} ends it" if error.pid else "")
+        raise SaveError("the daemon does not answer", hint=hint) from error
     except (caller.NoDaemonError, KeyError):
         return None
     return found
