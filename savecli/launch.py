@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from savecli import __version__
-from savecli.caller import run_file
+from savecli.caller import NoDaemonError, run_file, told
 from savecli.config import Config
 from savecli.daemon import N_CLIENTS, Server, log
 from savecli.errors import SaveError
@@ -37,11 +37,11 @@ except ImportError:  # Windows
 LOG = "daemon.log"
 MOST_PATH = 100
 """Bytes of a socket's path: macOS takes 103, Linux 107."""
-LOCK_S = 0.5
-"""`wait_for_end` holds the lock for an instant."""
+LOCK_S = 30.0
+"""A daemon whose home has moved, or that is starting, has so long to end or to answer."""
 LAST_WORDS_S = 1.0
 """What is still searched when it is told to stop has so long to end."""
-_POLL_S = 0.02
+_POLL_S = 0.05
 _MOST_FILES = 1024
 
 
@@ -80,11 +80,11 @@ def ready(reading: int, config: Config) -> bool:
         SaveError: it could not start, and why.
     """
     with open(reading, "rb") as pipe:
-        told = json.loads(pipe.read() or b"{}")
-    if "is_new" in told:
-        return bool(told["is_new"])
-    if "error" in told:
-        raise raised(told["error"])
+        word = json.loads(pipe.read() or b"{}")
+    if "is_new" in word:
+        return bool(word["is_new"])
+    if "error" in word:
+        raise raised(word["error"])
     raise SaveError("the daemon ended as it started", hint=f"{config.home / LOG} may say why")
 
 
@@ -139,9 +139,9 @@ def _become(config: Config, idle_s: float, report: int) -> NoReturn:
     os._exit(code)
 
 
-def _tell(report: int, told: Message) -> None:
+def _tell(report: int, word: Message) -> None:
     with suppress(OSError):  # the command was interrupted, or was told before
-        os.write(report, json.dumps(told).encode())
+        os.write(report, json.dumps(word).encode())
         os.close(report)
 
 
@@ -190,18 +190,32 @@ def _watch(server: Server, reach: Reach) -> None:
 
 @contextmanager
 def locked(home: Path) -> Iterator[int | None]:
-    """The lock of a home, None where another process has it."""
+    """The lock of a home, None where another daemon has it and answers.
+
+    Raises:
+        SaveError: others can write there, or what has the lock does not answer.
+    """
     file = run_file(home)
     if not is_private(file.parent):
-        raise SaveError(f"others can write into {file.parent}", hint="chmod 700, or remove it")
+        raise SaveError(f"{file.parent} is no folder of ours alone", hint="remove it, or chmod 700")
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-    until_s = time.monotonic() + LOCK_S
-    while not (is_ours := _is_taken(descriptor)) and time.monotonic() < until_s:
-        time.sleep(_POLL_S)
     try:
-        yield descriptor if is_ours else None
+        yield descriptor if _is_first(descriptor, home) else None
     finally:
         os.close(descriptor)
+
+
+def _is_first(descriptor: int, home: Path) -> bool:
+    """Takes the lock; False where another daemon answers, which may just be starting, or ending."""
+    until_s = time.monotonic() + LOCK_S
+    while not _is_taken(descriptor):
+        with suppress(NoDaemonError):
+            told(home, "status")
+            return False
+        if time.monotonic() > until_s:
+            raise SaveError(f"{run_file(home)} is locked by what does not answer", hint="save daemon status")
+        time.sleep(_POLL_S)
+    return True
 
 
 @contextmanager

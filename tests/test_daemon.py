@@ -431,10 +431,18 @@ def test_it_leaves_the_socket_of_another_alone(served, settings, monkeypatch):
 
 
 def test_there_is_one_for_each_home(served, settings, monkeypatch):
-    monkeypatch.setattr(launch, "LOCK_S", 0.1)
     with launch.locked(settings.home) as lock:
         assert lock is None
     assert not launch.wait_for_end(settings.home, 0.1)
+
+
+def test_a_lock_without_a_daemon_is_told(settings, monkeypatch):
+    monkeypatch.setattr(launch, "LOCK_S", 0.2)
+    with launch.locked(settings.home) as lock:
+        assert lock is not None
+        with pytest.raises(SaveError, match="locked") as raised, launch.locked(settings.home):
+            pass
+    assert raised.value.hint
 
 
 def test_nobody_else_can_reach_it(served, settings):

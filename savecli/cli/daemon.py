@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 
     from savecli.config import Config
 
-_START_S, _STOP_S = 60.0, 10.0
-_POLL_S = 0.05
+_STOP_S = 10.0
 
 
 @click.group()
@@ -57,8 +55,8 @@ def start(idle: str, **common: Unpack[Common]) -> int:
         _end(config.home, found["pid"])
         found = None
     is_new = found is None and _begun(config, idle_s)
-    if not said("quiet", common["quiet"]):
-        found = found or _awaited(config.home)
+    found = found or _status(config.home)
+    if found is not None and not said("quiet", common["quiet"]):
         how = "started" if is_new else "it runs already"
         render.say(f"{how}: process {found['pid']}, {found['memory_mb']:.0f} MB{_files(found)}")
     return DONE
@@ -71,18 +69,6 @@ def _begun(config: Config, idle_s: float) -> bool:
     waited = launch.launch(config, idle_s=idle_s)
     with render.busy("opening the library"):
         return launch.ready(waited, config)
-
-
-def _awaited(home: Path) -> dict[str, Any]:
-    """What a daemon says that may just be starting."""
-    from savecli.errors import SaveError
-
-    until_s = time.monotonic() + _START_S
-    while (found := _status(home)) is None:
-        if time.monotonic() > until_s:
-            raise SaveError("a daemon has started and does not answer", hint="save daemon status")
-        time.sleep(_POLL_S)
-    return found
 
 
 def _status(home: Path) -> dict[str, Any] | None:

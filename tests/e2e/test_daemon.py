@@ -125,7 +125,7 @@ def test_answers_are_the_same_to_the_byte(save):
 def test_what_the_results_are_good_for_goes_on(daemon, save, tmp_path):
     assert save("search", "a cockatoo", "--export", tmp_path / "hits.csv").code == 0
     assert "cockatoo.mp4" in (tmp_path / "hits.csv").read_text()
-    assert "cockatoo.mp4" in save("open", "1", "--dry-run", "--player", "system").out
+    assert save("show", "1", "--json").records[0]["path"].endswith("cockatoo.mp4")
     assert save("search", "--like", tmp_path / "none.jpg").code == 2
 
 
