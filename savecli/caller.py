@@ -26,8 +26,6 @@ from savecli.wire import Line, Message, WireError, decoded, encoded, raised
 if TYPE_CHECKING:
     from savecli.config import Config
 
-RUN, FILE = "run", "daemon"
-"""`HOME/run/daemon` is locked by a daemon as long as it lives, and names its socket."""
 PATIENCE_S = 0.2
 """So long a search waits for its turn; a search of its own would be well on its way by then."""
 SILENCE_S = 3.0
@@ -57,20 +55,15 @@ class SilentDaemonError(NoDaemonError):
         self.pid = pid
 
 
-def run_file(home: Path) -> Path:
-    """The file that a daemon of this home locks, and that says where it listens."""
-    return home / RUN / FILE
-
-
 @contextmanager
-def called(home: Path) -> Iterator[socket.socket]:
+def called(config: Config) -> Iterator[socket.socket]:
     """A connection to the daemon of a home.
 
     Raises:
         NoDaemonError: there is none, it takes no connection, or belongs to somebody else.
     """
     try:
-        with run_file(home).open("rb") as file:
+        with config.daemon_file.open("rb") as file:
             place = os.fsdecode(file.read(_MOST_PATH))
     except OSError:
         place = ""
@@ -103,7 +96,11 @@ def _peer(connection: socket.socket) -> tuple[int, int] | None:
 
 @cache
 def build() -> str:
-    """What must be the same at both ends: this version, its code, and the weights that come with it."""
+    """What must be the same at both ends for one to speak for the other.
+
+    This version, its code, the weights that come with it, Python and what is installed for it, how names of
+    files are read, and which mounts are seen.
+    """
     root = Path(__file__).resolve().parent
     folders = [root / name for name in _CODE]
     for weights in (root / "weights", root.parent / "weights"):
@@ -114,7 +111,25 @@ def build() -> str:
         for entry in _entries(folder)
         if entry.is_file() and (status := entry.stat())
     ]
-    return f"{__version__} {sys.version_info} {zlib.crc32(repr(sorted(stamps)).encode()):08x}"
+    installed = [(name, _changed_ns(name)) for name in sys.path if name.endswith("-packages")]
+    around = (installed, sys.prefix, sys.version, sys.getfilesystemencoding(), _mounts())
+    return f"{__version__} {zlib.crc32(repr((sorted(stamps), around)).encode()):08x}"
+
+
+def _changed_ns(folder: str) -> int:
+    """When something was last added to a folder, or taken away."""
+    try:
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - sys.path holds texts
+    except OSError:
+        return 0
+
+
+def _mounts() -> str:
+    """Which mounts this process sees, where the system has several views of them, as for containers."""
+    try:
+        return os.readlink("/proc/self/ns/mnt")  # noqa: PTH115 - no path
+    except OSError:
+        return ""
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -156,7 +171,7 @@ def found(
     """
     results: list[Results] = []
     try:
-        with called(config.home) as connection:
+        with called(config) as connection:
             line = Line(connection)
             for ask in asks:
                 asked = {"ask": encoded(ask), "show": encoded(show), "has_meaning": has_meaning}
@@ -193,14 +208,14 @@ def _answered(line: Line, asked: Message) -> Results:
     raise NoDaemonError("it is busy, or does not answer")
 
 
-def told(home: Path, do: str) -> Message:
+def told(config: Config, do: str) -> Message:
     """What the daemon says to "status" or "stop"; versions understand each other in this.
 
     Raises:
         NoDaemonError: there is none.
         SilentDaemonError: there is one, which does not answer.
     """
-    with called(home) as connection:
+    with called(config) as connection:
         line, peer = Line(connection), _peer(connection)
         try:
             line.send({"do": do}, most_bytes=MOST_ASKED, within_s=ANSWER_S)

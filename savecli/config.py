@@ -67,6 +67,11 @@ class Config:
         return os.environ.get("RANK", "0") != "0"
 
     @property
+    def daemon_file(self) -> Path:
+        """Locked by the daemon of this home as long as it lives, and says where its socket is."""
+        return self.home / "run" / "daemon"
+
+    @property
     def runtime_dir(self) -> Path | None:
         """The folder that the system keeps for the sockets of this user, where it has one."""
         named = _environment("XDG_RUNTIME_DIR")

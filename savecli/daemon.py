@@ -34,7 +34,6 @@ from savecli.errors import SaveError, StoreError
 from savecli.search import search
 from savecli.wire import Line, Message, WireError, decoded, encoded, failure
 
-MOST_LOGGED = 1 << 20
 N_CLIENTS = 32
 SAY_S = 2.0
 """A client that says nothing for so long is let go of."""
@@ -66,18 +65,27 @@ class Server:
         listener: where clients connect.
         is_reachable: whether clients can still find it there.
         idle_s: it ends when nobody has asked for so long.
+        log: is told of failures that are nobody's but its own.
 
     Raises:
         StoreError, WeightsError: the library cannot be opened.
     """
 
     def __init__(
-        self, config: Config, listener: socket.socket, is_reachable: Callable[[], bool], *, idle_s: float
+        self,
+        config: Config,
+        listener: socket.socket,
+        is_reachable: Callable[[], bool],
+        *,
+        idle_s: float,
+        log: Callable[[str], None],
     ) -> None:
+        self._build = build()  # of the code that runs, whatever is installed later
         self._config = config
         self._listener = listener
         self._is_reachable = is_reachable
         self._idle_s = idle_s
+        self._log = log
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._places = threading.BoundedSemaphore(N_CLIENTS)
         self.stopping = threading.Event()
@@ -111,7 +119,7 @@ class Server:
         return {
             "pid": os.getpid(),
             "version": __version__,
-            "build": build(),
+            "build": self._build,
             "home": str(self._config.home),
             "up_s": round(time.monotonic() - self._began_s, 1),
             "unused_s": round(time.monotonic() - self._used_s, 1),
@@ -140,7 +148,7 @@ class Server:
         except SaveError as error:
             job.answer = {"error": failure(error)}
         except Exception as error:  # noqa: BLE001 - a client whose query fails here searches by itself
-            log(traceback.format_exc())
+            self._log(traceback.format_exc())
             self._library.reopen()
             job.answer = {"refused": f"it failed: {type(error).__name__}"}
         finally:
@@ -169,7 +177,11 @@ class Server:
             if not self._places.acquire(blocking=False):
                 connection.close()
                 continue
-            threading.Thread(target=self._attend, args=(connection,), daemon=True).start()
+            try:
+                threading.Thread(target=self._attend, args=(connection,), daemon=True).start()
+            except RuntimeError:  # the system has no thread left
+                connection.close()
+                self._places.release()
 
     def _attend(self, connection: socket.socket) -> None:
         """All that one client asks."""
@@ -188,7 +200,7 @@ class Server:
             except OSError:
                 pass  # the client has left, or says nothing
             except Exception:  # noqa: BLE001 - one client is not all
-                log(traceback.format_exc())
+                self._log(traceback.format_exc())
             finally:
                 self._places.release()
 
@@ -206,7 +218,7 @@ class Server:
 
     def _search(self, line: Line, asked: Message) -> None:
         since_s = self._since_s
-        if asked.get("build") != build():
+        if asked.get("build") != self._build:
             _send(line, {"refused": "it is of another version"})
         elif since_s is not None and time.monotonic() - since_s > PATIENCE_S:
             _send(line, {"refused": "it is busy with a long search"})
@@ -252,11 +264,3 @@ def memory() -> dict[str, float]:
         unit = 1e6 if sys.platform == "darwin" else 1e3
         held["memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
     return held
-
-
-def log(text: str) -> None:
-    """A line for stderr, which is the log of a daemon; a full disk is no reason to stop."""
-    with suppress(OSError):
-        if os.fstat(2).st_size < MOST_LOGGED:
-            stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-            os.write(2, f"{stamp} {text.rstrip()}\n".encode("utf-8", "backslashreplace"))

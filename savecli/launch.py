@@ -19,15 +19,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from savecli import __version__
-from savecli.caller import NoDaemonError, run_file, told
+from savecli.caller import NoDaemonError, build, told
 from savecli.config import Config
-from savecli.daemon import N_CLIENTS, Server, log
 from savecli.errors import SaveError
-from savecli.store import Store
 from savecli.wire import Message, failure, raised
+
+if TYPE_CHECKING:
+    from savecli.daemon import Server
 
 try:
     import fcntl
@@ -35,6 +36,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOG = "daemon.log"
+MOST_LOGGED = 1 << 20
 MOST_PATH = 100
 """Bytes of a socket's path: macOS takes 103, Linux 107."""
 LOCK_S = 30.0
@@ -63,7 +65,10 @@ def launch(config: Config, *, idle_s: float) -> int:
     """
     require_unix()
     if not (config.store_dir / "catalog.db").exists():
+        from savecli.store import Store
+
         Store.open(config.store_dir, identity=None, mode="read").close()  # says so, and makes no folder
+    build()  # as it is now: before anything of it is loaded
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -88,12 +93,12 @@ def ready(reading: int, config: Config) -> bool:
     raise SaveError("the daemon ended as it started", hint=f"{config.home / LOG} may say why")
 
 
-def wait_for_end(home: Path, limit_s: float) -> bool:
+def wait_for_end(config: Config, limit_s: float) -> bool:
     """Whether the daemon of a home is gone, at the latest after this time."""
     until_s = time.monotonic() + limit_s
     while time.monotonic() < until_s:
         try:
-            descriptor = os.open(run_file(home), os.O_RDWR)
+            descriptor = os.open(config.daemon_file, os.O_RDWR)
         except OSError:
             return True
         try:
@@ -109,7 +114,7 @@ def _is_taken(descriptor: int) -> bool:
     """Takes the lock if it is free."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True
 
@@ -145,6 +150,14 @@ def _tell(report: int, word: Message) -> None:
         os.close(report)
 
 
+def log(text: str) -> None:
+    """A line for stderr, which is the log of a daemon; a full disk is no reason to stop."""
+    with suppress(OSError):
+        if os.fstat(2).st_size < MOST_LOGGED:
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+            os.write(2, f"{stamp} {text.rstrip()}\n".encode("utf-8", "backslashreplace"))
+
+
 def _redirect(file: Path, report: int) -> None:
     """Nothing of a terminal or a pipe stays open; what is written goes to the log."""
     nowhere = kept = os.open(os.devnull, os.O_RDWR)
@@ -158,13 +171,16 @@ def _redirect(file: Path, report: int) -> None:
 
 def _serve(config: Config, idle_s: float, tell: Callable[[bool], None]) -> None:
     """The daemon from its lock to its end; `tell` hears whether it is the one of its home."""
-    with locked(config.home) as lock:
+    # Loaded on this side of the fork: not every library survives one.
+    from savecli.daemon import N_CLIENTS, Server
+
+    with locked(config) as lock:
         if lock is None:
             tell(False)
             return
         with bound(config) as (listener, place):
-            reach = Reach(run_file(config.home), lock, place)
-            server = Server(config, listener, reach.is_there, idle_s=idle_s)
+            reach = Reach(config.daemon_file, lock, place)
+            server = Server(config, listener, reach.is_there, idle_s=idle_s, log=log)
             signal.signal(signal.SIGTERM, lambda *_: server.stop())
             threading.Thread(target=_watch, args=(server, reach), daemon=True).start()
             listener.listen(N_CLIENTS)
@@ -189,31 +205,33 @@ def _watch(server: Server, reach: Reach) -> None:
 
 
 @contextmanager
-def locked(home: Path) -> Iterator[int | None]:
+def locked(config: Config) -> Iterator[int | None]:
     """The lock of a home, None where another daemon has it and answers.
 
     Raises:
         SaveError: others can write there, or what has the lock does not answer.
     """
-    file = run_file(home)
+    file = config.daemon_file
     if not is_private(file.parent):
         raise SaveError(f"{file.parent} is no folder of ours alone", hint="remove it, or chmod 700")
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        yield descriptor if _is_first(descriptor, home) else None
+        yield descriptor if _is_first(descriptor, config) else None
     finally:
         os.close(descriptor)
 
 
-def _is_first(descriptor: int, home: Path) -> bool:
+def _is_first(descriptor: int, config: Config) -> bool:
     """Takes the lock; False where another daemon answers, which may just be starting, or ending."""
     until_s = time.monotonic() + LOCK_S
     while not _is_taken(descriptor):
         with suppress(NoDaemonError):
-            told(home, "status")
+            told(config, "status")
             return False
         if time.monotonic() > until_s:
-            raise SaveError(f"{run_file(home)} is locked by what does not answer", hint="save daemon status")
+            raise SaveError(
+                f"{config.daemon_file} is locked by what does not answer", hint="save daemon status"
+            )
         time.sleep(_POLL_S)
     return True
 
@@ -249,7 +267,7 @@ def places(config: Config) -> list[Path]:
     name = sha256(os.fsencode(config.home.resolve())).hexdigest()[:16]
     runtime = [config.runtime_dir / f"save-{name}"] if config.runtime_dir else []
     # Anybody may make a folder in /tmp: is_private looks whose it is.
-    return [run_file(config.home).parent, *runtime, Path(f"/tmp/save-{os.getuid()}-{name}")]  # noqa: S108
+    return [config.daemon_file.parent, *runtime, Path(f"/tmp/save-{os.getuid()}-{name}")]  # noqa: S108
 
 
 def is_private(folder: Path) -> bool:

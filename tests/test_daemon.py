@@ -42,6 +42,7 @@ class Running:
     def __init__(self, settings: Config, idle_s: float) -> None:
         self.settings = settings
         self.idle_s = idle_s
+        self.logged: list[str] = []
         self.server: daemon.Server | None = None
         self.reach: launch.Reach | None = None
         self.listens = threading.Event()
@@ -50,10 +51,12 @@ class Running:
         assert self.listens.wait(10)
 
     def _run(self) -> None:
-        with launch.locked(self.settings.home) as lock, launch.bound(self.settings) as (listener, place):
-            file = launch.run_file(self.settings.home)
+        with launch.locked(self.settings) as lock, launch.bound(self.settings) as (listener, place):
+            file = self.settings.daemon_file
             self.reach = launch.Reach(file, lock, place)
-            self.server = daemon.Server(self.settings, listener, self.reach.is_there, idle_s=self.idle_s)
+            self.server = daemon.Server(
+                self.settings, listener, self.reach.is_there, idle_s=self.idle_s, log=self.logged.append
+            )
             listener.listen(daemon.N_CLIENTS)
             file.write_bytes(os.fsencode(place))
             self.listens.set()
@@ -100,7 +103,7 @@ def ask(settings, said):
 
 @contextmanager
 def connected(settings):
-    place = os.fsdecode(launch.run_file(settings.home).read_bytes())
+    place = os.fsdecode(settings.daemon_file.read_bytes())
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(place)
         connection.settimeout(5)
@@ -154,7 +157,7 @@ def test_several_queries_are_answered_in_order(served, ask):
 def test_without_a_daemon_nothing_is_found_and_nothing_is_wrong(ask, said, settings):
     assert ask("red") == []
     assert said == ["none runs"]
-    assert not launch.run_file(settings.home).parent.exists()
+    assert not settings.daemon_file.parent.exists()
 
 
 def test_a_query_that_makes_no_sense_is_told_as_it_would_be(served, settings, said):
@@ -244,7 +247,7 @@ def test_whatever_else_answers_a_search_goes_on_by_itself(settings, ask, said, t
     launch.is_private(settings.home / "run")
     with launch.bound(settings) as (listener, place):
         listener.listen()
-        launch.run_file(settings.home).write_bytes(os.fsencode(place))
+        settings.daemon_file.write_bytes(os.fsencode(place))
 
         def reply() -> None:
             connection, _ = listener.accept()
@@ -263,7 +266,7 @@ def test_one_that_says_nothing_costs_a_moment(settings, ask, said):
     launch.is_private(settings.home / "run")
     with launch.bound(settings) as (listener, place):
         listener.listen()
-        launch.run_file(settings.home).write_bytes(os.fsencode(place))
+        settings.daemon_file.write_bytes(os.fsencode(place))
         began_s = time.monotonic()
         assert ask("red") == []
         assert caller.PATIENCE_S <= time.monotonic() - began_s < caller.PATIENCE_S + 1
@@ -282,7 +285,7 @@ def test_a_client_that_says_nothing_keeps_nobody_waiting(served, ask, settings, 
 
 def test_clients_beyond_the_most_are_turned_away(served, ask, settings, said):
     idle = [socket.socket(socket.AF_UNIX) for _ in range(daemon.N_CLIENTS)]
-    place = os.fsdecode(launch.run_file(settings.home).read_bytes())
+    place = os.fsdecode(settings.daemon_file.read_bytes())
     for one in idle:
         one.connect(place)
     time.sleep(0.1)
@@ -356,13 +359,13 @@ def test_who_waits_behind_a_long_search_goes_on_alone(slow, served, ask, said, s
     assert ask("red") == []  # it is not
     assert time.monotonic() - began_s < 2 * caller.PATIENCE_S + 1
     assert said == ["it is busy, or does not answer", "it is busy with a long search"]
-    assert caller.told(settings.home, "status")["status"]["is_busy"]
+    assert caller.told(settings, "status")["status"]["is_busy"]
     time.sleep(2 * daemon.BEAT_S)
     slow.set()
     thread.join()
     assert len(found) == 1
     assert len(ask("red")) == 1
-    assert caller.told(settings.home, "status")["status"]["n_searches"] == 2  # not for who had left
+    assert caller.told(settings, "status")["status"]["n_searches"] == 2  # not for who had left
 
 
 def test_a_failure_of_the_daemon_is_logged_and_is_no_failure_of_the_search(
@@ -373,9 +376,9 @@ def test_a_failure_of_the_daemon_is_logged_and_is_no_failure_of_the_search(
 
     with monkeypatch.context() as patch:
         patch.setattr(daemon, "search", broken)
-        patch.setattr(daemon, "log", lambda text: said.append(text.splitlines()[-1]))
         assert ask("red") == []
-    assert said == ["ZeroDivisionError: what was looked for", "it failed: ZeroDivisionError"]
+    assert said == ["it failed: ZeroDivisionError"]
+    assert served.logged[0].splitlines()[-1] == "ZeroDivisionError: what was looked for"
     assert len(ask("red")) == 1
 
 
@@ -387,7 +390,7 @@ def test_results_beyond_the_most_are_refused(served, ask, monkeypatch, said):
 
 def test_it_tells_what_it_is(served, settings, ask):
     ask("red")
-    told = caller.told(settings.home, "status")["status"]
+    told = caller.told(settings, "status")["status"]
     assert told["pid"] == os.getpid()
     assert told["build"] == caller.build()
     assert told["n_searches"] == 1
@@ -395,12 +398,12 @@ def test_it_tells_what_it_is(served, settings, ask):
 
 
 def test_it_stops_when_it_is_told_to(served, settings):
-    assert caller.told(settings.home, "stop") == {"stopping": os.getpid()}
+    assert caller.told(settings, "stop") == {"stopping": os.getpid()}
     assert served.ends()
-    assert launch.wait_for_end(settings.home, 1)
+    assert launch.wait_for_end(settings, 1)
     assert not (settings.home / "run" / "socket").exists()
     with pytest.raises(caller.NoDaemonError):
-        caller.told(settings.home, "status")
+        caller.told(settings, "status")
 
 
 def test_it_ends_when_nobody_asks(settings, ask):
@@ -408,7 +411,7 @@ def test_it_ends_when_nobody_asks(settings, ask):
         began_s = time.monotonic()
         while time.monotonic() - began_s < 1:
             assert len(ask("red")) == 1
-            caller.told(settings.home, "status")
+            caller.told(settings, "status")
             time.sleep(0.1)
         assert one.ends(3)
 
@@ -431,16 +434,16 @@ def test_it_leaves_the_socket_of_another_alone(served, settings, monkeypatch):
 
 
 def test_there_is_one_for_each_home(served, settings, monkeypatch):
-    with launch.locked(settings.home) as lock:
+    with launch.locked(settings) as lock:
         assert lock is None
-    assert not launch.wait_for_end(settings.home, 0.1)
+    assert not launch.wait_for_end(settings, 0.1)
 
 
 def test_a_lock_without_a_daemon_is_told(settings, monkeypatch):
     monkeypatch.setattr(launch, "LOCK_S", 0.2)
-    with launch.locked(settings.home) as lock:
+    with launch.locked(settings) as lock:
         assert lock is not None
-        with pytest.raises(SaveError, match="locked") as raised, launch.locked(settings.home):
+        with pytest.raises(SaveError, match="locked") as raised, launch.locked(settings):
             pass
     assert raised.value.hint
 
@@ -486,8 +489,8 @@ def test_a_path_too_long_for_a_socket_has_a_short_one(tmp_path, monkeypatch):
             assert place.parent.parent == expected
             assert len(os.fsencode(place)) <= launch.MOST_PATH
             assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
-            with launch.locked(home) as lock:
-                launch.Reach(launch.run_file(home), lock, place).end()
+            with launch.locked(short) as lock:
+                launch.Reach(short.daemon_file, lock, place).end()
         assert not place.parent.exists()
 
 
@@ -528,9 +531,9 @@ def logged(monkeypatch, tmp_path):
 
 
 def test_the_log_does_not_grow_for_ever(logged, monkeypatch):
-    monkeypatch.setattr(daemon, "MOST_LOGGED", 40)
+    monkeypatch.setattr(launch, "MOST_LOGGED", 40)
     for _ in range(10):
-        daemon.log("a word \udcff")
+        launch.log("a word \udcff")
     assert logged.read_text().count("a word \\udcff") == 2
 
 
@@ -540,4 +543,4 @@ def test_a_full_disk_is_no_reason_to_stop(monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        daemon.log("a word")
+        launch.log("a word")

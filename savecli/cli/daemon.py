@@ -10,8 +10,6 @@ import click
 from savecli.cli.common import DONE, NOTHING, Common, as_json, everywhere, said, settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from savecli.config import Config
 
 _STOP_S = 10.0
@@ -50,12 +48,12 @@ def start(idle: str, **common: Unpack[Common]) -> int:
         raise click.BadParameter(error.message, param_hint="--idle") from error
     if idle_s <= 0:
         raise click.BadParameter("a daemon that is idle at once is none", param_hint="--idle")
-    found = _status(config.home)
+    found = _status(config)
     if found is not None and found["build"] != caller.build():
-        _end(config.home, found["pid"])
+        _end(config, found["pid"])
         found = None
     is_new = found is None and _begun(config, idle_s)
-    found = found or _status(config.home)
+    found = found or _status(config)
     if found is not None and not said("quiet", common["quiet"]):
         how = "started" if is_new else "it runs already"
         render.say(f"{how}: process {found['pid']}, {found['memory_mb']:.0f} MB{_files(found)}")
@@ -71,13 +69,13 @@ def _begun(config: Config, idle_s: float) -> bool:
         return launch.ready(waited, config)
 
 
-def _status(home: Path) -> dict[str, Any] | None:
+def _status(config: Config) -> dict[str, Any] | None:
     """What the daemon of a home says; None where there is none."""
     from savecli import caller
     from savecli.errors import SaveError
 
     try:
-        found: dict[str, Any] = caller.told(home, "status")["status"]
+        found: dict[str, Any] = caller.told(config, "status")["status"]
     except caller.SilentDaemonError as error:
         hint = "searches go on without it" + (f"; kill {error.pid} ends it" if error.pid else "")
         raise SaveError("the daemon does not answer", hint=hint) from error
@@ -86,13 +84,13 @@ def _status(home: Path) -> dict[str, Any] | None:
     return found
 
 
-def _end(home: Path, pid: int) -> None:
+def _end(config: Config, pid: int) -> None:
     from savecli import caller, launch
     from savecli.errors import SaveError
 
     with suppress(caller.NoDaemonError):  # where it has ended meanwhile, there is nothing to wait for
-        caller.told(home, "stop")
-    if not launch.wait_for_end(home, _STOP_S):
+        caller.told(config, "stop")
+    if not launch.wait_for_end(config, _STOP_S):
         raise SaveError(f"the daemon, process {pid}, does not end", hint=f"kill {pid}")
 
 
@@ -109,9 +107,9 @@ def stop(**common: Unpack[Common]) -> int:
     config = settings(**common)
     from savecli import render
 
-    found = _status(config.home)
+    found = _status(config)
     if found is not None:
-        _end(config.home, found["pid"])
+        _end(config, found["pid"])
     if not said("quiet", common["quiet"]):
         render.say("no daemon runs" if found is None else f"ended: process {found['pid']}")
     return DONE
@@ -125,7 +123,7 @@ def status(as_json: bool, **common: Unpack[Common]) -> int:
     config = settings(**common)
     from savecli import caller, render
 
-    found = _status(config.home)
+    found = _status(config)
     if found is not None:
         found["is_current"] = found.pop("build") == caller.build()
     if as_json:

@@ -321,13 +321,17 @@ def _asked(config: Config, asks: Sequence[Ask], show: Show, given: Given, *, nee
     """What a daemon finds; nothing in a shell, which is warm itself, and for an example."""
     if given["like"] is not None or warm(config) is not None:
         return []
-    from savecli import caller
 
     def tell(why: str) -> None:
         if said("verbose", given["verbose"]):
             from savecli import render
 
             render.warn(f"searched without a daemon: {why}")
+
+    if not config.daemon_file.exists():  # most often; what would ask is not even imported
+        tell("none runs")
+        return []
+    from savecli import caller
 
     return caller.found(config, asks, show, has_meaning=needs, tell=tell)
 
