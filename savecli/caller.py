@@ -111,8 +111,9 @@ def build() -> str:
         for entry in _entries(folder)
         if entry.is_file() and (status := entry.stat())
     ]
-    installed = [(name, _changed_ns(name)) for name in sys.path if name.endswith("-packages")]
-    around = (installed, sys.prefix, sys.version, sys.getfilesystemencoding(), _mounts())
+    names = [os.path.realpath(name) for name in sys.path if name.endswith("-packages")]
+    installed = [(name, _changed_ns(name)) for name in names]
+    around = (installed, sys.version, sys.getfilesystemencoding(), _mounts())
     return f"{__version__} {zlib.crc32(repr((sorted(stamps), around)).encode()):08x}"
 
 
