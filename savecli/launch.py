@@ -138,7 +138,8 @@ def _become(config: Config, idle_s: float, report: int) -> NoReturn:
     except OSError as error:
         log(traceback.format_exc())
         where = f": {error.filename}" if error.filename else ""
-        _tell(report, {"error": failure(SaveError(f"the daemon cannot run: {error.strerror}{where}"))})
+        why = SaveError(f"the daemon cannot run: {error.strerror}{where}", hint="searches go on without it")
+        _tell(report, {"error": failure(why)})
     except BaseException:  # noqa: BLE001 - whatever it is, it ends here
         log(traceback.format_exc())
     os._exit(code)
@@ -210,8 +211,11 @@ def locked(config: Config) -> Iterator[int | None]:
 
     Raises:
         SaveError: others can write there, or what has the lock does not answer.
+        OSError: nothing can be written there.
     """
     file = config.daemon_file
+    with suppress(FileExistsError):
+        file.parent.mkdir(mode=0o700)
     if not is_private(file.parent):
         raise SaveError(f"{file.parent} is no folder of ours alone", hint="remove it, or chmod 700")
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
