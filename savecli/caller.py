@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.2
 """So long a search waits for its turn; a search of its own would be well on its way by then."""
-SILENCE_S = 3.0
+SILENCE_S = 1.5
 """A daemon that searches says so all the time; it is given up after this time without a word."""
 LIMIT_S = 60.0
 ANSWER_S = 5.0

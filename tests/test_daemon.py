@@ -213,17 +213,19 @@ def test_another_store_is_not_asked(served, ask, said, settings, tmp_path_factor
     assert said == ["the store is another one"]
 
 
-def test_the_code_and_the_weights_are_part_of_the_version(monkeypatch, tmp_path):
-    assert caller.build() == caller.build()
+def test_code_weights_and_libraries_are_part_of_the_version(monkeypatch, tmp_path):
     monkeypatch.setattr(caller, "__file__", str(tmp_path / "savecli" / "caller.py"))
-    (tmp_path / "savecli" / "search").mkdir(parents=True)
-    (tmp_path / "weights" / "save-mini").mkdir(parents=True)
+    monkeypatch.setattr("sys.path", ["", str(tmp_path / "dist-packages"), str(tmp_path / "none-packages")])
+    for folder in ("savecli/search", "weights/save-mini", "dist-packages"):
+        (tmp_path / folder).mkdir(parents=True)
+    files = ["savecli/a.py", "savecli/search/a.py", "weights/save-mini/model.json", "dist-packages/numpy"]
     seen = set()
-    for number, file in enumerate(["savecli/a.py", "savecli/search/a.py", "weights/save-mini/model.json"], 1):
+    for number, file in enumerate(files, 1):
         (tmp_path / file).write_text("1")
         caller.build.cache_clear()
         seen.add(caller.build())
         assert len(seen) == number
+    monkeypatch.undo()
     caller.build.cache_clear()
 
 
@@ -511,6 +513,15 @@ def test_without_a_store_nothing_is_started_or_made(tmp_path):
     with pytest.raises(StoreError, match="nothing indexed"):
         launch.launch(config.load(home=tmp_path / "none"), idle_s=1)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_home_that_cannot_be_written_is_told(settings, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(OSError, match="no space"), launch.locked(settings):
+        pass
 
 
 def test_windows_is_told_that_there_is_none(monkeypatch, settings):
