@@ -89,13 +89,13 @@ class Server:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._places = threading.BoundedSemaphore(N_CLIENTS)
         self.stopping = threading.Event()
-        self._began_s = self._used_s = time.monotonic()
         self._since_s: float | None = None
         self._n_searches = 0
         self._stamp = store_stamp(config.store_dir)
         self._library = Library(config)
         # All that a first search loads; what it finds does not matter.
         search(Ask(text="a dog on a beach"), self._library.store(), self._library.encoder)
+        self._began_s = self._used_s = time.monotonic()
 
     def run(self) -> None:
         """Serves until it is told to stop, has been idle for long, or cannot be reached any more."""

@@ -15,7 +15,7 @@ import stat
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -122,6 +122,7 @@ def _is_taken(descriptor: int) -> bool:
 def _become(config: Config, idle_s: float, report: int) -> NoReturn:
     """This process, newly forked, as a daemon; nothing of the command goes on in it."""
     code = 1
+    tell = Report(report)
     try:
         os.setsid()
         if os.fork():
@@ -130,25 +131,38 @@ def _become(config: Config, idle_s: float, report: int) -> NoReturn:
         os.chdir("/")
         os.umask(0o077)
         _redirect(config.home / LOG, report)
-        _serve(config, idle_s, lambda is_new: _tell(report, {"is_new": is_new}))
+        _serve(config, idle_s, tell)
         code = 0
     except SaveError as error:
         log(error.message)
-        _tell(report, {"error": failure(error)})
+        tell({"error": failure(error)})
     except OSError as error:
         log(traceback.format_exc())
         where = f": {error.filename}" if error.filename else ""
         why = SaveError(f"the daemon cannot run: {error.strerror}{where}", hint="searches go on without it")
-        _tell(report, {"error": failure(why)})
+        tell({"error": failure(why)})
     except BaseException:  # noqa: BLE001 - whatever it is, it ends here
         log(traceback.format_exc())
     os._exit(code)
 
 
-def _tell(report: int, word: Message) -> None:
-    with suppress(OSError):  # the command was interrupted, or was told before
-        os.write(report, json.dumps(word).encode())
-        os.close(report)
+class Report:
+    """The one word that the command waits for; what would come after it is not said.
+
+    Args:
+        descriptor: of a pipe, which is closed behind the word: its number soon is another file's.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._left = [descriptor]
+
+    def __call__(self, word: Message) -> None:
+        """Says it, if it is the first and the command still waits."""
+        while self._left:
+            descriptor = self._left.pop()
+            with suppress(OSError):
+                os.write(descriptor, json.dumps(word).encode())
+            os.close(descriptor)
 
 
 def log(text: str) -> None:
@@ -163,22 +177,24 @@ def _redirect(file: Path, report: int) -> None:
     """Nothing of a terminal or a pipe stays open; what is written goes to the log."""
     nowhere = kept = os.open(os.devnull, os.O_RDWR)
     with suppress(OSError):  # a disk that is full or read-only
-        kept = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        kept = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number, descriptor in enumerate((nowhere, kept, kept)):
         os.dup2(descriptor, number)
     os.closerange(3, report)
     os.closerange(report + 1, _MOST_FILES)
 
 
-def _serve(config: Config, idle_s: float, tell: Callable[[bool], None]) -> None:
-    """The daemon from its lock to its end; `tell` hears whether it is the one of its home."""
+def _serve(config: Config, idle_s: float, tell: Report) -> None:
+    """The daemon from its lock to its end; `tell` hears whether it is a new one."""
     # Loaded on this side of the fork: not every library survives one.
     from savecli.daemon import N_CLIENTS, Server
 
     with locked(config) as lock:
         if lock is None:
-            tell(False)
+            tell({"is_new": False})
             return
+        with suppress(OSError):  # the log is of one daemon
+            os.ftruncate(2, 0)
         with bound(config) as (listener, place):
             reach = Reach(config.daemon_file, lock, place)
             server = Server(config, listener, reach.is_there, idle_s=idle_s, log=log)
@@ -188,7 +204,7 @@ def _serve(config: Config, idle_s: float, tell: Callable[[bool], None]) -> None:
             os.ftruncate(lock, 0)
             os.pwrite(lock, os.fsencode(place), 0)
             log(f"save {__version__} listens at {place}, process {os.getpid()}")
-            tell(True)
+            tell({"is_new": True})
             try:
                 server.run()
             finally:

@@ -531,6 +531,26 @@ def test_windows_is_told_that_there_is_none(monkeypatch, settings):
     assert "save shell" in raised.value.hint
 
 
+def test_the_command_is_told_once_and_no_other_file_after_that(tmp_path):
+    reading, writing = os.pipe()
+    report = launch.Report(writing)
+    report({"is_new": True})
+    with (tmp_path / "other").open("wb") as other:
+        os.dup2(other.fileno(), writing)  # the number that the pipe had
+        report({"error": {}})
+        os.close(writing)
+    assert (tmp_path / "other").read_bytes() == b""
+    assert launch.ready(reading, None) is True
+
+
+def test_a_daemon_that_says_nothing_has_failed(settings):
+    reading, writing = os.pipe()
+    os.close(writing)
+    with pytest.raises(SaveError, match="ended as it started") as raised:
+        launch.ready(reading, settings)
+    assert "daemon.log" in raised.value.hint
+
+
 @pytest.fixture
 def logged(monkeypatch, tmp_path):
     """The log of the daemon, in place of stderr."""
