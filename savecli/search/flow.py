@@ -187,8 +187,7 @@ class _Search:
         n_final = max(N_FINAL, FINAL_SHARE * self._show.top_k)
         if len(ids) <= n_final:
             return ids
-        spoken = self._store.utterances(ids, timed=False)
-        found = self._answer(ids, gather(self._store, ids, spoken, frames=False))
+        found = self._answer(ids, gather(self._store, ids, texts=self._texts, in_detail=False))
         best = np.lexsort((-found.evidence, -found.scores))[:n_final]
         return [ids[i] for i in np.sort(best)]
 
@@ -208,7 +207,7 @@ class _Search:
         """These segments with what all texts, and the example, find in them."""
         assert self._encoder is not None  # noqa: S101 - who asks for more than exact words has one
         times, spoken = self._store.frame_times(ids), self._store.utterances(ids, timed=False)
-        candidates = gather(self._store, ids, spoken)
+        candidates = gather(self._store, ids, texts=self._texts)
         found = self._answer(ids, candidates)
         said = _best_utterances(self._said_rows(), candidates.said, [len(spoken[i]) for i in ids])
         scored = []
@@ -364,7 +363,7 @@ class _Search:
     def _moment(self, draft: Draft) -> Moment:
         if self._show.explain and draft.scored is not None and self._encoder is not None:
             ids = [draft.best.segment_id]
-            candidates = self._names.told(ids, gather(self._store, ids, self._store.utterances(ids)))
+            candidates = self._names.told(ids, gather(self._store, ids, texts=self._texts))
             near = self._names.near(ids)
             (terms,) = explain(self._texts, candidates, self._encoder.score, near)
             like = self._alike.explain(candidates) if self._alike else []

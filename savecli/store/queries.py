@@ -6,7 +6,7 @@ import functools
 import json
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +294,19 @@ def utterances(
     return {segment_id: tuple(found) for segment_id, found in spoken.items()}
 
 
+def texts_by_segment(catalog: Catalog, ids: Iterable[int]) -> dict[int, list[str]]:
+    """The texts of what is said in each of these segments, in order of time."""
+    wanted = list(ids)
+    spoken: dict[int, list[str]] = {segment_id: [] for segment_id in wanted}
+    rows = catalog.rows(
+        f"SELECT segment_id, text FROM utterances WHERE {_GIVEN} ORDER BY utterance_key",  # noqa: S608
+        json.dumps(wanted),
+    )
+    for segment_id, text in rows:
+        spoken[segment_id].append(text)
+    return spoken
+
+
 def frame_times(catalog: Catalog, ids: Iterable[int]) -> dict[int, NDArray[np.float64]]:
     """The times of the frames of each of these segments, (F,) float64 in seconds."""
     rows = catalog.rows(
@@ -309,6 +322,16 @@ def runs_of_rows(catalog: Catalog, kind: Kind, ids: Iterable[int]) -> list[tuple
     return [
         (segment_id, start, n_rows) for segment_id, start, n_rows in catalog.rows(sql, json.dumps(list(ids)))
     ]
+
+
+def runs_by_kind(catalog: Catalog, kinds: Sequence[Kind], ids: Sequence[int]) -> NDArray[np.int64]:
+    """(n, K, 2) the first row and the number of rows of each of these segments, by kind; 0 where gone."""
+    columns = ", ".join(f"{kind}_start, n_{kind}" for kind in kinds)
+    sql = f"SELECT segment_id, {columns} FROM segments WHERE {_GIVEN}"  # noqa: S608
+    found = {row[0]: row[1:] for row in catalog.rows(sql, json.dumps(list(ids)))}
+    gone = (0, 0) * len(kinds)
+    ordered = [found.get(segment_id, gone) for segment_id in ids]
+    return np.array(ordered, dtype=np.int64).reshape(len(ids), len(kinds), 2)
 
 
 def owners(catalog: Catalog, kind: Kind, numbers: RowNumbers) -> list[int]:
