@@ -68,7 +68,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
-    """Rows of n segments on one another: (R, D), and (R,) the place of the segment that each belongs to."""
+    """Rows of n segments on one another: (R, D), and (R,) the place of the segment of each, ascending."""
 
     rows: Rows
     owners: NDArray[np.int64]
@@ -79,6 +79,12 @@ class Stack:
         counts = [len(r) for r in rows]
         stacked = np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
         return cls(stacked, np.repeat(np.arange(len(rows)), counts))
+
+    def runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The segments that have rows, where the rows of each begin, and how many they are: (M,) each."""
+        # numpy.unique says as much, and imports numpy.ma for it, as numpy.quantile does: 15 ms of a new process.
+        first = np.flatnonzero(np.diff(self.owners, prepend=-1))
+        return self.owners[first], first, np.diff(first, append=len(self.owners))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -283,7 +289,7 @@ class Score:
             return pooled
         top = _highest(frames, rows, candidates.n)
         local = rows @ frames.rows.T
-        there, first, counts = np.unique(frames.owners, return_index=True, return_counts=True)
+        there, first, counts = frames.runs()
         raised = np.exp(self.sharpness * (local - top[:, frames.owners]))
         means = np.add.reduceat(raised, first, axis=1) / counts
         soft = np.full_like(pooled, ABSENT)
@@ -293,7 +299,8 @@ class Score:
     def background(self, aim: Aim, evidence: Values, n_segments: int) -> Background:
         """From a query's evidence for some segments of a library, (n,), and how many it holds in all."""
         prior, n = self.calibrations[aim], len(evidence)
-        middle, high = np.quantile(evidence, (0.5, 0.9)) if n else (prior.prior_median, 0.0)
+        places = np.linspace(0, 1, n)
+        middle, high = np.interp((0.5, 0.9), places, np.sort(evidence)) if n else (prior.prior_median, 0.0)
         trust = n / (n + prior.prior_n)
         return Background(
             median=trust * float(middle) + (1 - trust) * prior.prior_median,
@@ -340,7 +347,7 @@ def _highest(stack: Stack, rows: Rows, n: int) -> Values:
     """(Q, D) -> (Q, n), the highest cosine of each segment; ABSENT where it has no row."""
     values = np.full((len(rows), n), ABSENT)
     if len(stack.rows):
-        owners, first = np.unique(stack.owners, return_index=True)
+        owners, first, _ = stack.runs()
         cosines = rows @ stack.rows.T
         is_single = len(owners) == len(stack.rows)
         values[:, owners] = cosines if is_single else np.maximum.reduceat(cosines, first, axis=1)
@@ -353,7 +360,7 @@ def _places(stack: Stack | None, row: Rows, n: int) -> NDArray[np.int64]:
     if stack is None or not len(stack.rows):
         return places
     cosines = stack.rows @ row
-    owners, first, counts = np.unique(stack.owners, return_index=True, return_counts=True)
+    owners, first, counts = stack.runs()
     order = np.lexsort((-np.arange(len(cosines)), cosines, stack.owners))
     places[owners] = order[first + counts - 1] - first
     return places
