@@ -6,7 +6,7 @@ import functools
 import json
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from savecli.datatypes import Transcript, Utterance, Volume, Word
 from savecli.errors import StoreError
 from savecli.store.catalog import Catalog, DamagedError
-from savecli.store.graph import RowNumbers
-from savecli.store.records import KINDS, Kind, KnownFile, StoredSegment, StoredVideo
+from savecli.store.records import KINDS, KnownFile, StoredSegment, StoredVideo
 
 _VIDEO = (
     "SELECT fingerprint, duration_s, has_audio, has_video, n_segments, speech_s, language, asr, notes,"
@@ -314,64 +313,6 @@ def frame_times(catalog: Catalog, ids: Iterable[int]) -> dict[int, NDArray[np.fl
         json.dumps(list(ids)),
     )
     return {segment_id: np.frombuffer(times, dtype="<f8") for segment_id, times in rows}
-
-
-def runs_of_rows(catalog: Catalog, kind: Kind, ids: Iterable[int]) -> list[tuple[int, int, int]]:
-    """(segment_id, first row, number of rows) of each of these segments, in the order of the file."""
-    sql = f"SELECT segment_id, {kind}_start, n_{kind} FROM segments WHERE {_GIVEN} ORDER BY {kind}_start"  # noqa: S608
-    return [
-        (segment_id, start, n_rows) for segment_id, start, n_rows in catalog.rows(sql, json.dumps(list(ids)))
-    ]
-
-
-def runs_by_kind(catalog: Catalog, kinds: Sequence[Kind], ids: Sequence[int]) -> NDArray[np.int64]:
-    """(n, K, 2) the first row and the number of rows of each of these segments, by kind; 0 where gone."""
-    columns = ", ".join(f"{kind}_start, n_{kind}" for kind in kinds)
-    sql = f"SELECT segment_id, {columns} FROM segments WHERE {_GIVEN}"  # noqa: S608
-    found = {row[0]: row[1:] for row in catalog.rows(sql, json.dumps(list(ids)))}
-    gone = (0, 0) * len(kinds)
-    ordered = [found.get(segment_id, gone) for segment_id in ids]
-    return np.array(ordered, dtype=np.int64).reshape(len(ids), len(kinds), 2)
-
-
-def owners(catalog: Catalog, kind: Kind, numbers: RowNumbers) -> list[int]:
-    """The segment that owns each of these living rows."""
-    sql = (
-        f"SELECT (SELECT segment_id FROM segments WHERE {kind}_start <= given.value AND n_{kind} > 0"  # noqa: S608
-        f" ORDER BY {kind}_start DESC LIMIT 1) FROM json_each(?) AS given ORDER BY given.key"
-    )
-    return [row[0] for row in catalog.rows(sql, json.dumps(numbers.tolist()))]
-
-
-def living_runs(catalog: Catalog, kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Starts and ends (R,) of the runs of rows that belong to a stored video, neighbours joined."""
-    return _joined(
-        catalog.rows(
-            "SELECT start, start + n_rows FROM spans WHERE kind = ? AND n_rows > 0 ORDER BY start", kind
-        )
-    )
-
-
-def runs_of_videos(
-    catalog: Catalog, kind: Kind, videos: Iterable[int]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The same of these videos alone, by their keys."""
-    return _joined(
-        catalog.rows(
-            "SELECT start, start + n_rows FROM spans WHERE kind = ? AND n_rows > 0"
-            " AND video_key IN (SELECT value FROM json_each(?)) ORDER BY start",
-            kind,
-            json.dumps(list(videos)),
-        )
-    )
-
-
-def _joined(rows: list[tuple[Any, ...]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    runs = np.array(rows, dtype=np.int64).reshape(-1, 2)
-    breaks = runs[1:, 0] != runs[:-1, 1]
-    first = np.concatenate([[True], breaks])[: len(runs)]
-    last = np.concatenate([breaks, [True]])[: len(runs)]
-    return runs[first, 0], runs[last, 1]
 
 
 def count(catalog: Catalog) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from savecli.errors import StoreError
-from savecli.store import nearest, queries
+from savecli.store import nearest, runs
 from savecli.store.catalog import Catalog
 from savecli.store.graph import GraphError, RowNumbers
 from savecli.store.nearest import Owners
@@ -85,23 +85,23 @@ class Searcher:
     def rows(self, kind: Kind, ids: Iterable[int]) -> dict[int, NDArray[np.float32]]:
         """See `Store.rows`."""
         with self._views.snapshot():
-            runs = queries.runs_of_rows(self._catalog, kind, ids)
-            found = self._gathered(kind, np.array([run[1:] for run in runs], np.int64).reshape(-1, 2))
-        ends = np.cumsum([n for _, _, n in runs], dtype=np.int64)
-        return {run[0]: found[end - run[2] : end] for run, end in zip(runs, ends, strict=True)}
+            own = runs.of_segments(self._catalog, kind, ids)
+            found = self._gathered(kind, np.array([run[1:] for run in own], np.int64).reshape(-1, 2))
+        ends = np.cumsum([n for _, _, n in own], dtype=np.int64)
+        return {run[0]: found[end - run[2] : end] for run, end in zip(own, ends, strict=True)}
 
     def stacks(
         self, kinds: Sequence[Kind], ids: Sequence[int]
     ) -> dict[Kind, tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """See `Store.stacks`."""
         with self._views.snapshot():
-            runs = queries.runs_by_kind(self._catalog, kinds, ids)
-            return {kind: (self._gathered(kind, runs[:, i]), runs[:, i, 1]) for i, kind in enumerate(kinds)}
+            own = runs.by_kind(self._catalog, kinds, ids)
+            return {kind: (self._gathered(kind, own[:, i]), own[:, i, 1]) for i, kind in enumerate(kinds)}
 
-    def _gathered(self, kind: Kind, runs: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _gathered(self, kind: Kind, own: NDArray[np.int64]) -> NDArray[np.float32]:
         """(R, D) the rows of (n, 2) first rows and numbers of rows, one run after the other."""
         view = self._views.of(kind)
-        starts, counts = runs.T
+        starts, counts = own.T
         view.require(int((starts + counts)[counts > 0].max(initial=0)))
         before = np.cumsum(counts) - counts
         numbers = np.repeat(starts - before, counts) + np.arange(counts.sum())
@@ -116,16 +116,16 @@ class Searcher:
     def _among(
         self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int, within: Collection[int]
     ) -> list[Hit]:
-        runs = queries.runs_of_rows(self._catalog, kind, within)
-        if not runs:
+        own = runs.of_segments(self._catalog, kind, within)
+        if not own:
             return []
-        numbers = np.concatenate([np.arange(start, start + n, dtype=np.int64) for _, start, n in runs])
+        numbers = np.concatenate([np.arange(start, start + n, dtype=np.int64) for _, start, n in own])
         return nearest.by_scan_of(view, numbers, query, k, self._owners(kind))
 
     def _of_videos(
         self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int, videos: Collection[int]
     ) -> list[Hit]:
-        starts, ends = queries.runs_of_videos(self._catalog, kind, videos)
+        starts, ends = runs.of_videos(self._catalog, kind, videos)
         chosen = replace(view, starts=starts, ends=ends)
         if chosen.n_live > _SCANNED_WHOLE * view.end:
             return nearest.by_scan(chosen, query, k, self._owners(kind))
@@ -151,6 +151,6 @@ class Searcher:
 
     def _owners(self, kind: SearchKind) -> Owners:
         def owners(numbers: RowNumbers) -> list[int]:
-            return queries.owners(self._catalog, kind, numbers)
+            return runs.owners(self._catalog, kind, numbers)
 
         return owners
