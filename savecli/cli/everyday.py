@@ -12,7 +12,6 @@ import click
 
 from savecli.cli import moments
 from savecli.cli.common import (
-    ASR_CHOICES,
     DONE,
     NOTHING,
     PATH,
@@ -25,6 +24,7 @@ from savecli.cli.common import (
     pipelines,
     said,
     settings,
+    what_computes,
 )
 
 if TYPE_CHECKING:
@@ -63,17 +63,7 @@ class Tell(Protocol):
     metavar="SECONDS",
     help="How often --watch looks.",
 )
-@click.option("--asr", type=click.Choice(ASR_CHOICES), help="What listens.  [default: base]")
-@click.option("--language", metavar="CODE", help="What is spoken, as in en or de.  [default: it is detected]")
-@click.option(
-    "--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), help="What computes.  [default: auto]"
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Files read at a time.  [default: one for each core]",
-)
+@what_computes
 @click.option("--background", is_flag=True, help="Give way to other work on this machine.")
 @as_json
 @everywhere
@@ -99,6 +89,10 @@ def index(
 
     A file named .saveignore leaves out what its lines name, in gitignore's patterns, in its folder and below:
     *.raw.mp4, drafts/, !keep.raw.mp4.
+
+    --asr auto is the best Whisper model with which footage full of talk is still indexed at ten times real
+    time, by what save doctor --tune measured here, or by the number of cores. save status tells which it is,
+    and why. What is stored stays as it was heard, whatever --asr says later, until --force reads it again.
 
     With --watch it looks every 30 seconds, and at once where the system tells of changes (pip install
     'savecli[watch]'; not on network shares). Other commands can write meanwhile. Ctrl-C ends it with exit

@@ -22,6 +22,7 @@ from savecli.render.library import (
     video_record,
     weights_table,
 )
+from savecli.render.measuring import bench_record, bench_table, bench_watch, tune_watch, tuned
 from savecli.render.preview import HEIGHT_PX, WIDTH_PX, can_show
 from savecli.render.pulling import pull_json, pull_table
 from savecli.render.results import (
@@ -39,6 +40,9 @@ __all__ = [
     "HEIGHT_PX",
     "WIDTH_PX",
     "asked",
+    "bench_record",
+    "bench_table",
+    "bench_watch",
     "busy",
     "can_show",
     "checks",
@@ -80,6 +84,8 @@ __all__ = [
     "status",
     "training_json",
     "training_table",
+    "tune_watch",
+    "tuned",
     "twins_record",
     "verified",
     "video_record",
