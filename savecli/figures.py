@@ -40,7 +40,7 @@ class Figures:
         cpu_s: CPU time of all processes.
         decoder_cpu_s: of it, that of the decoders.
         memory: None where the system does not tell.
-        index_bytes: of all files of the store.
+        index_bytes: of all files of the store, less what an empty one takes.
         first_search_s: with the store opened and the text model loaded for it.
         searches_s: later ones.
     """

@@ -23,7 +23,7 @@ from savecli.media.worker import Decoder
 from savecli.peaks import Peaks
 from savecli.pipeline import Pipeline, make_encoder, open_pipeline
 from savecli.search import search
-from savecli.store import Store
+from savecli.store import Counts, Store
 
 N_PIECES = 5
 """Of so many files at least a long one is to be a part, so that one film does not stand for a library."""
@@ -75,8 +75,11 @@ def measure(paths: Sequence[Path], config: Config, *, limit_s: float) -> Generat
             spent = [after - before for before, after in zip(cpu_s, _cpu_s(), strict=True)]
         if not summary.n_indexed:
             raise MediaError("none of these videos could be indexed", hint="save index says why")
-        with Store.open(config.store_dir, identity=None, mode="read") as store:
-            counts = store.counts()
+        counts = _counts(config.store_dir)
+        # What any store takes, however little is in it, would count for much beside minutes of footage.
+        empty = Path(folder) / "empty"
+        Store.open(empty, identity=make_encoder(config).identity, mode="write").close()
+        empty_bytes = _counts(empty).size_bytes
         first_s, *later_s = _searches(config)
     return Figures(
         machine=machine.describe(),
@@ -94,7 +97,7 @@ def measure(paths: Sequence[Path], config: Config, *, limit_s: float) -> Generat
         cpu_s=sum(spent),
         decoder_cpu_s=spent[1],
         memory=peaks.memory,
-        index_bytes=counts.size_bytes,
+        index_bytes=counts.size_bytes - empty_bytes,
         first_search_s=first_s,
         searches_s=tuple(later_s),
     )
@@ -106,6 +109,11 @@ def index_all(clips: Sequence[Path], config: Config, pipeline: Pipeline) -> Iter
     with Store.open(config.store_dir, identity=identity, mode="write") as store:
         options = Options(paths=tuple(clips), asr=config.asr, jobs=config.jobs)
         yield from index(options, store, lambda: nullcontext(pipeline))
+
+
+def _counts(store_dir: Path) -> Counts:
+    with Store.open(store_dir, identity=None, mode="read") as store:
+        return store.counts()
 
 
 def _cpu_s() -> tuple[float, float]:
@@ -158,12 +166,12 @@ def _clip(source: Source, target: Path, piece_s: float, left_s: float) -> tuple[
     if length_s > most_s:
         start_s = (length_s - most_s) / 2
         try:
-            copy(target, [Span(source=source, start_s=start_s, end_s=start_s + most_s)])
+            early_s = copy(target, [Span(source=source, start_s=start_s, end_s=start_s + most_s)])
         except MediaError:
             if length_s > left_s:
                 raise
         else:
-            return target, most_s
+            return target, most_s + sum(early_s)
     return source.timeline.path, length_s
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 from savecli import machine
@@ -80,6 +81,7 @@ def _tuned(record: Mapping[str, object]) -> Tuned:
     speeds = [tuned.without_speech_x, *tuned.speech_x.values()]
     if type(tuned.jobs) is not int or tuned.jobs < 1 or not all(0 < speed < float("inf") for speed in speeds):
         raise ValueError("no speeds")
+    date.fromisoformat(tuned.measured_on)
     return tuned
 
 
@@ -104,7 +106,7 @@ def choose(tuned: Tuned | None, *, language: str, n_cores: int, is_there: Callab
     else:
         without_x = tuned.without_speech_x
         speech_x = {name: x for name, x in tuned.speech_x.items() if name in BUNDLED or is_there(name)}
-        source = f"as measured on {tuned.measured_on}" + " on a busy machine" * tuned.was_busy
+        source = f"as measured on {tuned.measured_on}{' on a busy machine' if tuned.was_busy else ''}"
     known = [name for name in BY_QUALITY if name in speech_x and (name != ENGLISH or language == "en")]
     if not known:
         return Choice("base", "it comes with the install and knows any language")

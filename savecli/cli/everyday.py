@@ -81,18 +81,14 @@ def index(
 ) -> int:
     """Add or refresh folders and files.
 
-    What is in the store and unchanged on disk is left alone, so the same command brings a library up to date;
-    an interrupted run goes on where it stopped. Exit code 1 if files were skipped.
+    What is in the store and unchanged on disk is left alone, whatever --asr says now: the same command brings
+    a library up to date, and an interrupted run goes on where it stopped. Exit code 1 if files were skipped.
 
     A file that is gone from its drive is kept for 30 days, and forgotten by the next run after that. What
     lies on a drive that is not mounted is kept for good. Nothing is ever removed from disk.
 
     A file named .saveignore leaves out what its lines name, in gitignore's patterns, in its folder and below:
     *.raw.mp4, drafts/, !keep.raw.mp4.
-
-    --asr auto is the best Whisper model with which footage full of talk is still indexed at ten times real
-    time, by what save doctor --tune measured here, or by the number of cores. save status tells which it is,
-    and why. What is stored stays as it was heard, whatever --asr says later, until --force reads it again.
 
     With --watch it looks every 30 seconds, and at once where the system tells of changes (pip install
     'savecli[watch]'; not on network shares). Other commands can write meanwhile. Ctrl-C ends it with exit

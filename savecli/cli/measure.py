@@ -39,9 +39,9 @@ def bench(paths: tuple[Path, ...], limit_s: float, as_json: bool, **common: Unpa
     """Measure how fast this machine indexes and searches videos.
 
     PATH names videos of your own; without it the samples of save demo are taken. They are indexed in a
-    throw-away library with the settings of save index; yours is neither read nor
-    written. Where there is more footage than --limit, files are drawn, in each run the same, and of long ones
-    a part is copied aside.
+    throw-away library with the settings of save index; your own library is neither read nor written. Where
+    there is more footage than --limit, files are drawn, in each run the same, and of long ones a part is
+    copied aside.
 
     A stage's x real time is footage by the time that files spent in it. Of files read at a time that adds up,
     so the whole can be faster than a part. For decode it is the time spent waiting, and the CPU time is that
