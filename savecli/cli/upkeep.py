@@ -92,8 +92,9 @@ def doctor(tune: bool, as_json: bool, **common: Unpack[Common]) -> int:
 def _tune(config: Config, *, as_json: bool) -> None:
     from savecli import render, tuned
     from savecli.tune import tune
+    from savecli.watch import ended_by_sigterm
 
-    with closing(tune(config)) as work:
+    with ended_by_sigterm(), closing(tune(config)) as work:
         found = render.tune_watch(work, as_json=as_json)
     render.tuned(found, tuned.write(config.home, found), as_json=as_json)
 
@@ -132,7 +133,7 @@ def _demo(folder: Path, **common: Unpack[Common]) -> None:
     with render.busy("making sample videos"):
         make_samples(videos)
     render.say(f"$ save index {videos}")
-    options = Options(paths=(videos,), asr=config.asr, jobs=config.jobs)
+    options = Options(paths=(videos,), asr=config.asr)
     with Store.open(config.store_dir, identity=identity(config), mode="write") as store:
         render.index_table(run_index(options, store, pipelines(config)))
         encoder = make_encoder(config)
