@@ -36,7 +36,7 @@ BLOCK_S = 10.0
 MUCH_SLOWER, NOTICEABLE = 1.5, 1.05
 """Fewer jobs are not tried once they are so much slower; others than one a core are not chosen for less."""
 HOPELESS_X = LEAST_X / 2
-"""Below it, larger models are not tried."""
+"""Below it, larger models are not tried, but for those that come with the install."""
 SENTENCES = (
     "The lighthouse keeper climbed the stairs with a lantern and looked out over the harbour.",
     "We should bring the ladder to the garden before it rains again this afternoon.",
@@ -117,7 +117,10 @@ def _try_models(speech: NDArray[np.float32], config: Config, without_speech_x: f
         WaveformBlock(start_s=at / SPEECH_RATE_HZ, waveform=speech[at : at + length])
         for at in range(0, len(speech), length)
     ]
+    is_hopeless = False
     for name in reversed(BY_QUALITY):
+        if is_hopeless and name not in BUNDLED:
+            return
         try:
             transcriber = make_transcriber(replace(config, asr=name))
         except WeightsError:  # it was never pulled
@@ -128,8 +131,7 @@ def _try_models(speech: NDArray[np.float32], config: Config, without_speech_x: f
         ended(transcriber.listen(blocks))
         x = len(speech) / SPEECH_RATE_HZ / (time.perf_counter() - started_s)
         yield Tried(setting="asr", value=name, x=x)
-        if talk_x(without_speech_x, x) < HOPELESS_X:
-            return
+        is_hopeless = talk_x(without_speech_x, x) < HOPELESS_X
 
 
 def _material(folder: Path, n_clips: int) -> tuple[list[Path], NDArray[np.float32]]:

@@ -26,6 +26,7 @@ from savecli.errors import ConfigError
 
 if TYPE_CHECKING:
     from savecli.config import Config
+    from savecli.tuned import Tuned
 
 
 @click.command()
@@ -83,20 +84,22 @@ def doctor(tune: bool, as_json: bool, **common: Unpack[Common]) -> int:
 
     config = settings(**common)
     if tune:
-        _tune(config, as_json=as_json)
+        found, path = _tune(config, as_json=as_json)
+        render.tuned(found, path, settings(**common).asr_auto, as_json=as_json)
         return DONE
     everything_ok = render.checks(library.doctor(config), library.versions(), as_json=as_json)
     return DONE if everything_ok else EXPECTED
 
 
-def _tune(config: Config, *, as_json: bool) -> None:
+def _tune(config: Config, *, as_json: bool) -> tuple[Tuned, Path]:
+    """What was measured, and the file that remembers it."""
     from savecli import render, tuned
     from savecli.tune import tune
     from savecli.watch import ended_by_sigterm
 
     with ended_by_sigterm(), closing(tune(config)) as work:
         found = render.tune_watch(work, as_json=as_json)
-    render.tuned(found, tuned.write(config.home, found), as_json=as_json)
+    return found, tuned.write(config.home, found)
 
 
 @click.command()

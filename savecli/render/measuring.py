@@ -15,7 +15,7 @@ from savecli.figures import HOUR_S, Figures, Tried
 from savecli.plain import plain
 from savecli.render.basics import busy, clock, line, out, warn
 from savecli.render.indexing import Watch
-from savecli.tuned import Tuned
+from savecli.tuned import Choice, Tuned
 
 T = TypeVar("T")
 STAGES = ("decode", "hear", "see", "store")
@@ -30,7 +30,11 @@ FACTS = {
     "search_p99_ms": ("99 of 100 are done in, ms", ".0f"),
 }
 """What there is beside the stages: label, and how to write it."""
-WHAT = {"jobs": "footage full of talk, indexed", "asr": "speech heard; with off, footage indexed"}
+WHAT = {
+    ("jobs", ""): "of footage full of talk, indexed",
+    ("asr", "off"): "of footage, indexed without speech",
+    ("asr", ""): "of speech, heard",
+}
 
 
 def bench_record(figures: Figures) -> dict[str, Any]:
@@ -128,17 +132,18 @@ def tune_watch(work: Generator[Tried, None, Tuned], *, as_json: bool) -> Tuned:
         if as_json:
             line({"tried": tried.setting, "value": tried.value, "x": round(tried.x, 2)})
         else:
-            out().print(
-                Text(f"{tried.setting + ' ' + tried.value:<20}{tried.x:6.1f}x  {WHAT[tried.setting]}")
-            )
+            what = WHAT.get((tried.setting, tried.value)) or WHAT[tried.setting, ""]
+            named = f"{tried.setting} {tried.value}"
+            out().print(Text(f"{named:<18}{tried.x:6.1f}x  {what}"))
 
 
-def tuned(found: Tuned, path: Path, *, as_json: bool) -> None:
-    """What is remembered, and where."""
+def tuned(found: Tuned, path: Path, auto: Choice, *, as_json: bool) -> None:
+    """What is remembered, and where, and what `--asr auto` stands for now."""
     if as_json:
-        line({"tuned": asdict(found), "path": path})
+        line({"tuned": asdict(found), "path": path, "asr_auto": asdict(auto)})
         return
     out().print(Text(f"jobs {found.jobs}, kept in {plain(path)}", style="bold"))
+    out().print(Text(f"asr auto is {auto.name}: {auto.why}"))
     if found.was_busy:
         warn(
             "other work was going on: these speeds are too low",

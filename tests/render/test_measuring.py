@@ -12,7 +12,7 @@ from savecli import render
 from savecli.events import Indexed
 from savecli.figures import Figures, Memory, Tried
 from savecli.render.measuring import FACTS, STAGES
-from savecli.tuned import Tuned
+from savecli.tuned import Choice, Tuned
 
 EVIL = "a\x1b]0;owned\x07b"
 TUNED = Tuned(
@@ -23,6 +23,7 @@ TUNED = Tuned(
     speech_x={"base": 20.0},
     measured_on="2026-11-28",
 )
+AUTO = Choice("base", "it is good")
 
 
 def figures(**changes):
@@ -110,24 +111,27 @@ def test_a_watch_returns_what_comes_of_the_work(capsys):
 def test_a_tuning_is_told_try_by_try(capsys, as_json):
     def work():
         yield Tried(setting="jobs", value="2", x=17.26)
+        yield Tried(setting="asr", value="off", x=60.0)
         yield Tried(setting="asr", value="tiny.en", x=40.0)
         return TUNED
 
     assert render.tune_watch(work(), as_json=as_json) == TUNED
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, third = capsys.readouterr().out.splitlines()
     if as_json:
         assert json.loads(first) == {"tried": "jobs", "value": "2", "x": 17.26}
-        assert json.loads(second)["value"] == "tiny.en"
+        assert [json.loads(told)["value"] for told in (second, third)] == ["off", "tiny.en"]
     else:
-        assert first.split()[:3] == ["jobs", "2", "17.3x"]
-        assert second.split()[:3] == ["asr", "tiny.en", "40.0x"]
+        assert first == "jobs 2              17.3x  of footage full of talk, indexed"
+        assert second == "asr off             60.0x  of footage, indexed without speech"
+        assert third == "asr tiny.en         40.0x  of speech, heard"
 
 
 def test_what_is_remembered_is_told(capsys):
     path = Path("/home/tuned.json")
-    render.tuned(TUNED, path, as_json=True)
+    render.tuned(TUNED, path, AUTO, as_json=True)
     assert json.loads(capsys.readouterr().out) == {
         "path": str(path),
+        "asr_auto": {"name": "base", "why": "it is good"},
         "tuned": {
             "machine": "m",
             "device": "auto",
@@ -138,11 +142,12 @@ def test_what_is_remembered_is_told(capsys):
             "was_busy": False,
         },
     }
-    render.tuned(TUNED, path, as_json=False)
+    render.tuned(TUNED, path, AUTO, as_json=False)
     told = capsys.readouterr()
-    assert (told.out, told.err) == ("jobs 3, kept in /home/tuned.json\n", "")
+    assert told.out.splitlines() == ["jobs 3, kept in /home/tuned.json", "asr auto is base: it is good"]
+    assert told.err == ""
 
 
 def test_other_work_meanwhile_is_told(capsys):
-    render.tuned(replace(TUNED, was_busy=True), Path("/t.json"), as_json=False)
+    render.tuned(replace(TUNED, was_busy=True), Path("/t.json"), AUTO, as_json=False)
     assert "too low" in capsys.readouterr().err
