@@ -4,7 +4,7 @@
 
 The hour is one clip's own packets, picture and sound, copied again and again into one file: nothing is
 encoded anew. The command runs in a process of its own; its memory and that of its decoder are read from
-/proc every 50 ms (so this needs Linux): each one's peak, and the peak of what both hold at a time. Mapped
+/proc every 100 ms (so this needs Linux): each one's peak, and the peak of what both hold at a time. Mapped
 weights count as memory.
 """
 

@@ -121,7 +121,7 @@ def load(**flags: str | Path | bool | int | None) -> Config:
     auto = tuned.choose(
         measured,
         language=values["language"],
-        n_cores=n_cores(),
+        n_cores=min(n_cores(), MOST_JOBS),
         is_there=lambda name: (model_dir / f"whisper-{name}" / "model.bin").is_file(),
     )
     asr = _one_of(values, sources, "asr", ASR_NAMES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -132,7 +132,13 @@ def _clips(paths: Sequence[Path], folder: Path, limit_s: float, stall_s: float) 
         except SaveError as error:
             hint = f"{error.hint}\nor measure videos of your own: save bench PATH"
             raise SaveError(error.message, hint=hint) from error
-    found = [item.path for item in scan(paths) if isinstance(item, Found)]
+    found: list[Path] = []
+    problems: list[str] = []
+    for item in scan(paths):
+        if isinstance(item, Found):
+            found.append(item.path)
+        else:
+            problems.append(f"{item.path}: {item.error.message}")
     # In an order that has nothing to do with folders and names, and is the same in the next run.
     found.sort(key=lambda path: (crc32(os.fsencode(path.name)), path))
     piece_s = max(LEAST_PIECE_S, limit_s / min(N_PIECES, len(found) or 1))
@@ -142,13 +148,16 @@ def _clips(paths: Sequence[Path], folder: Path, limit_s: float, stall_s: float) 
         for path in found:
             if left_s < LEAST_PIECE_S:
                 break
-            with suppress(MediaError):
+            try:
                 clip, length_s = _clip(decoder.look(path), folder / f"{len(clips)}.mp4", piece_s, left_s)
-                clips.append(clip)
-                left_s -= length_s
+            except MediaError as error:
+                problems.append(f"{path}: {error.message}")
+                continue
+            clips.append(clip)
+            left_s -= length_s
     if not clips:
         named = ", ".join(map(str, paths))
-        hint = "save index tells what is wrong with a file; a greater --limit takes longer ones whole"
+        hint = "\n".join(problems[:3]) or "name a video, or a folder with some in it"
         raise MediaError(f"no video that can be measured is in {named}", hint=hint)
     return clips
 
@@ -157,7 +166,7 @@ def _clip(source: Source, target: Path, piece_s: float, left_s: float) -> tuple[
     """The file, or a part out of its middle, with its length.
 
     Raises:
-        MediaError: it cannot be read, or is too long and no part of it can be taken.
+        MediaError: it is too long, and no part of it can be taken.
     """
     from savecli.media.copy import copy
     from savecli.media.cut import Span
@@ -167,9 +176,10 @@ def _clip(source: Source, target: Path, piece_s: float, left_s: float) -> tuple[
         start_s = (length_s - most_s) / 2
         try:
             early_s = copy(target, [Span(source=source, start_s=start_s, end_s=start_s + most_s)])
-        except MediaError:
+        except MediaError as error:
             if length_s > left_s:
-                raise
+                problem = f"it is longer than the limit, and no part can be taken: {error.message}"
+                raise MediaError(problem, hint="give a greater --limit") from error
         else:
             return target, most_s + sum(early_s)
     return source.timeline.path, length_s

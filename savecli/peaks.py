@@ -10,7 +10,8 @@ from typing import Self
 
 from savecli.figures import Memory
 
-LOOK_EVERY_S = 0.05
+LOOK_EVERY_S = 0.1
+"""A look costs half a millisecond."""
 
 
 class Peaks:

@@ -96,7 +96,7 @@ def choose(tuned: Tuned | None, *, language: str, n_cores: int, is_there: Callab
     Args:
         tuned: what was measured on this machine; without it, cores are taken to be those of our benchmarks.
         language: ISO 639-1; the English-only model comes into question for "en" alone.
-        n_cores: that this process may use.
+        n_cores: that will be at work.
         is_there: whether the weights of a model that was measured are still there.
     """
     if tuned is None:

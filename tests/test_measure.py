@@ -98,15 +98,19 @@ def test_what_cannot_be_copied_is_taken_whole_where_it_fits(videos, tmp_path, mo
 
     monkeypatch.setattr("savecli.media.copy.copy", refuse)
     assert lengths(drawn([videos], tmp_path / "aside", 30.0)) in ([4, 20], [20, 4])
-    with pytest.raises(MediaError, match="no video that can be measured"):
+    with pytest.raises(MediaError, match="no video that can be measured") as caught:
         drawn([videos / "long.mp4"], tmp_path / "alone", 30.0)
+    assert "long.mp4: it is longer than the limit" in caught.value.hint
 
 
 def test_where_there_is_no_video_it_says_so(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(MediaError, match="no video that can be measured") as caught:
         drawn([tmp_path / "empty"], tmp_path / "aside", 30.0)
-    assert caught.value.hint
+    assert "name a video" in caught.value.hint
+    with pytest.raises(MediaError) as caught:
+        drawn([tmp_path / "gone.mp4"], tmp_path / "beside", 30.0)
+    assert "gone.mp4: no such file" in caught.value.hint
 
 
 def test_without_the_samples_it_says_how_to_do_without(tmp_path, monkeypatch):
