@@ -16,6 +16,7 @@ from savecli.query import phrase
 from savecli.store import Store
 
 COMMANDS = [
+    "bench",
     "completion",
     "daemon",
     "demo",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         video_record,
         weights_table,
     )
+    from savecli.render.measuring import bench_record, bench_table, bench_watch, tune_watch, tuned
     from savecli.render.preview import HEIGHT_PX, WIDTH_PX, can_show
     from savecli.render.pulling import pull_json, pull_table
     from savecli.render.results import (
@@ -50,6 +51,7 @@ _ROOMS = {
     "keeping": "library_exported merged past_headway verified",
     "library": "checks failed_table failure_record list_table relinked show_json show_table status"
     " video_record weights_table",
+    "measuring": "bench_record bench_table bench_watch tune_watch tuned",
     "preview": "HEIGHT_PX WIDTH_PX can_show",
     "pulling": "pull_json pull_table",
     "results": "asked moment_record query_heading results_json results_paths results_paths0 results_table",
@@ -61,6 +63,9 @@ __all__ = [
     "HEIGHT_PX",
     "WIDTH_PX",
     "asked",
+    "bench_record",
+    "bench_table",
+    "bench_watch",
     "busy",
     "can_show",
     "checks",
@@ -102,6 +107,8 @@ __all__ = [
     "status",
     "training_json",
     "training_table",
+    "tune_watch",
+    "tuned",
     "twins_record",
     "verified",
     "video_record",
