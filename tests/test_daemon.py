@@ -535,10 +535,11 @@ def test_the_command_is_told_once_and_no_other_file_after_that(tmp_path):
     reading, writing = os.pipe()
     report = launch.Report(writing)
     report({"is_new": True})
-    with (tmp_path / "other").open("wb") as other:
-        os.dup2(other.fileno(), writing)  # the number that the pipe had
-        report({"error": {}})
-        os.close(writing)
+    other = os.open(tmp_path / "other", os.O_WRONLY | os.O_CREAT)
+    os.dup2(other, writing)  # the number that the pipe had
+    report({"error": {}})
+    for number in {other, writing}:
+        os.close(number)
     assert (tmp_path / "other").read_bytes() == b""
     assert launch.ready(reading, None) is True
 
