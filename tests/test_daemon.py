@@ -36,6 +36,17 @@ def settings(tmp_path, put, monkeypatch, encoder) -> Config:
     return config.load(home=tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """A busy machine is no fault of what is tested."""
+    monkeypatch.setattr(caller, "PATIENCE_S", 10.0)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(caller, "PATIENCE_S", daemon.PATIENCE_S)
+
+
 class Running:
     """A daemon in a thread."""
 
@@ -264,7 +275,7 @@ def test_whatever_else_answers_a_search_goes_on_by_itself(settings, ask, said, t
     assert len(said) == 1
 
 
-def test_one_that_says_nothing_costs_a_moment(settings, ask, said):
+def test_one_that_says_nothing_costs_a_moment(impatient, settings, ask, said):
     launch.is_private(settings.home / "run")
     with launch.bound(settings) as (listener, place):
         listener.listen()
@@ -351,7 +362,7 @@ def slow(monkeypatch):
     go.set()
 
 
-def test_who_waits_behind_a_long_search_goes_on_alone(slow, served, ask, said, settings):
+def test_who_waits_behind_a_long_search_goes_on_alone(impatient, slow, served, ask, said, settings):
     found = []
     thread = threading.Thread(target=lambda: found.extend(ask("slow")))
     thread.start()
