@@ -36,6 +36,17 @@ def settings(tmp_path, put, monkeypatch, encoder) -> Config:
     return config.load(home=tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """A busy machine is no fault of what is tested."""
+    monkeypatch.setattr(caller, "PATIENCE_S", 10.0)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(caller, "PATIENCE_S", daemon.PATIENCE_S)
+
+
 class Running:
     """A daemon in a thread."""
 
@@ -264,7 +275,7 @@ def test_whatever_else_answers_a_search_goes_on_by_itself(settings, ask, said, t
     assert len(said) == 1
 
 
-def test_one_that_says_nothing_costs_a_moment(settings, ask, said):
+def test_one_that_says_nothing_costs_a_moment(impatient, settings, ask, said):
     launch.is_private(settings.home / "run")
     with launch.bound(settings) as (listener, place):
         listener.listen()
@@ -351,7 +362,7 @@ def slow(monkeypatch):
     go.set()
 
 
-def test_who_waits_behind_a_long_search_goes_on_alone(slow, served, ask, said, settings):
+def test_who_waits_behind_a_long_search_goes_on_alone(impatient, slow, served, ask, said, settings):
     found = []
     thread = threading.Thread(target=lambda: found.extend(ask("slow")))
     thread.start()
@@ -534,11 +545,12 @@ def test_windows_is_told_that_there_is_none(monkeypatch, settings):
 def test_the_command_is_told_once_and_no_other_file_after_that(tmp_path):
     reading, writing = os.pipe()
     report = launch.Report(writing)
-    with (tmp_path / "other").open("wb") as other:
-        report({"is_new": True})
-        os.dup2(other.fileno(), writing)  # the number that the pipe had
-        report({"error": {}})
-        os.close(writing)
+    report({"is_new": True})
+    other = os.open(tmp_path / "other", os.O_WRONLY | os.O_CREAT)
+    os.dup2(other, writing)  # the number that the pipe had
+    report({"error": {}})
+    for number in {other, writing}:
+        os.close(number)
     assert (tmp_path / "other").read_bytes() == b""
     assert launch.ready(reading, None) is True
 
