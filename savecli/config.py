@@ -45,7 +45,7 @@ class Config:
         language: ISO 639-1 code of what is spoken; "" lets the transcriber tell.
         device: one of DEVICES.
         jobs: so many files are read at a time, and windows of speech heard.
-        offline: no socket may be opened; only `save model pull` ever opens one.
+        offline: no connection to a network may be opened; only `save model pull` ever opens one.
         stall_s: how long a file may keep the decoder busy without headway.
         data: the folder of benchmarks; None where none was named.
         sources: for each setting, where its value came from.
@@ -72,6 +72,17 @@ class Config:
     def is_follower(self) -> bool:
         """Whether `torchrun` started this process beside one that speaks for all."""
         return os.environ.get("RANK", "0") != "0"
+
+    @property
+    def daemon_file(self) -> Path:
+        """Locked by the daemon of this home as long as it lives, and says where its socket is."""
+        return self.home / "run" / "daemon"
+
+    @property
+    def runtime_dir(self) -> Path | None:
+        """The folder that the system keeps for the sockets of this user, where it has one."""
+        named = _environment("XDG_RUNTIME_DIR")
+        return Path(named) if named else None
 
     @property
     def cache_dir(self) -> Path:

@@ -18,6 +18,7 @@ from savecli.store import Store
 COMMANDS = [
     "bench",
     "completion",
+    "daemon",
     "demo",
     "doctor",
     "dupes",

@@ -50,7 +50,10 @@ def everywhere(command: Command) -> Command:
     options = (
         click.option("--home", type=PATH, help="Folder of the store and its settings.  [env: SAVE_HOME]"),
         click.option(
-            "--offline", is_flag=True, default=None, help="Open no socket at all.  [env: SAVE_OFFLINE]"
+            "--offline",
+            is_flag=True,
+            default=None,
+            help="Open no network connection.  [env: SAVE_OFFLINE]",
         ),
         click.option("-v", "--verbose", is_flag=True, default=None, help="Say more."),
         click.option("-q", "--quiet", is_flag=True, default=None, help="Say less."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from savecli import query as language
-from savecli.datatypes import Ask, Moment, Results, Where
+from savecli.datatypes import Ask, Moment, Results, Show, Where
 from savecli.errors import QueryError
 from savecli.media.scan import whole
 from savecli.media.volumes import Volumes
@@ -38,25 +38,6 @@ EXACT_SHARE = 0.5
 """Of the score, for exact words that are said, where something else is asked too; all of it, where not."""
 ENOUGH_PLACES = 1000
 MOST_BELOW = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Show:
-    """How results are shown.
-
-    Attributes:
-        top_k: how many moments, or videos.
-        threshold: score below which nothing matches; None takes the model's own, 0 shows all.
-        by_video: puts the moments of a video together.
-        copies: also shows moments that show and say what a better one of another video does.
-        explain: tells how each score came about.
-    """
-
-    top_k: int = 10
-    threshold: float | None = None
-    by_video: bool = False
-    copies: bool = False
-    explain: bool = False
 
 
 def search(
