@@ -534,8 +534,8 @@ def test_windows_is_told_that_there_is_none(monkeypatch, settings):
 def test_the_command_is_told_once_and_no_other_file_after_that(tmp_path):
     reading, writing = os.pipe()
     report = launch.Report(writing)
-    report({"is_new": True})
     with (tmp_path / "other").open("wb") as other:
+        report({"is_new": True})
         os.dup2(other.fileno(), writing)  # the number that the pipe had
         report({"error": {}})
         os.close(writing)

@@ -9,19 +9,7 @@ from __future__ import annotations
 import click
 
 from savecli import __version__
-from savecli.cli import (
-    daemon,
-    evaluate,
-    everyday,
-    keep,
-    measure,
-    model,
-    moments,
-    more,
-    search,
-    train,
-    upkeep,
-)
+from savecli.cli import daemon, evaluate, everyday, keep, measure, model, moments, more, search, train, upkeep
 from savecli.cli.common import DONE, EXPECTED, NOTHING, ReaderLeftError, Shell, everywhere
 
 __all__ = ["DONE", "EXPECTED", "NOTHING", "ReaderLeftError", "cli"]
