@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,8 @@ def n_cores() -> int:
 
 def describe() -> str:
     """CPU, cores and memory, as Linux tells them; the platform's name elsewhere."""
+    import platform  # every command loads this module, and few call this
+
     facts, meminfo = _cpu(), Path("/proc/meminfo")
     if not (facts and meminfo.exists()):
         return f"{platform.platform()}, {n_cores()} cores, Python {platform.python_version()}"
@@ -26,6 +27,8 @@ def describe() -> str:
 
 def fingerprint() -> str:
     """What measurements hold for: another CPU or number of cores has another one, another Python has not."""
+    import platform
+
     facts = _cpu()
     model = f"{facts.get('model name', platform.processor())} {facts.get('model', '')}".strip()
     return f"{platform.system()} {platform.machine()}, {model}, {n_cores()} cores"

@@ -6,10 +6,8 @@ machine is: all videos of a library are heard by one model until its owner tunes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 
 from savecli import machine
@@ -60,7 +58,7 @@ class Choice:
 def read(home: Path, device: str) -> Tuned | None:
     """What was measured on this machine with this device, if anything was; a damaged record is none."""
     try:
-        tuned = _tuned(json.loads((home / FILE).read_text("utf-8")))
+        tuned = _tuned((home / FILE).read_text("utf-8"))
     except (OSError, ValueError, TypeError, AttributeError):
         return None
     return tuned if (tuned.machine, tuned.device) == (machine.fingerprint(), device) else None
@@ -68,6 +66,8 @@ def read(home: Path, device: str) -> Tuned | None:
 
 def write(home: Path, tuned: Tuned) -> Path:
     """Remember it, in place of what was remembered before; returns the file."""
+    import json
+
     from savecli.store.durable import write_text
 
     home.mkdir(parents=True, exist_ok=True)
@@ -75,9 +75,12 @@ def write(home: Path, tuned: Tuned) -> Path:
     return home / FILE
 
 
-def _tuned(record: Mapping[str, object]) -> Tuned:
-    """The record of a file, as far as it makes sense."""
-    tuned = Tuned(**record)  # type: ignore[arg-type]
+def _tuned(text: str) -> Tuned:
+    """The record that a file holds, if it makes sense."""
+    import json  # every command looks for a record, and few find one
+    from datetime import date
+
+    tuned = Tuned(**json.loads(text))
     speeds = [tuned.without_speech_x, *tuned.speech_x.values()]
     if type(tuned.jobs) is not int or tuned.jobs < 1 or not all(0 < speed < float("inf") for speed in speeds):
         raise ValueError("no speeds")
