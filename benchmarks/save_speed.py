@@ -103,10 +103,10 @@ class Plain:
             x = x + self.feed_forward(self.norm(x, layer + "ln_mlp", FUSION_EPS), layer + "mlp")
         return x
 
-    def fuse(self, visual: Tensor, audio: Tensor, speech: Tensor, inputs: Inputs) -> SimpleNamespace:
+    def fuse(self, visual: Tensor, audio: Tensor, speech: Tensor, masks: Masks) -> SimpleNamespace:
         v = visual + self.w["frame_positions.weight"][: visual.shape[1]]
         heard, said = self.fusion(v, audio, "audio_fusion."), self.fusion(v, speech, "speech_fusion.")
-        return SimpleNamespace(fused=0.5 * heard + 0.5 * said + v, frame_mask=inputs.frame_mask)
+        return SimpleNamespace(fused=0.5 * heard + 0.5 * said + v, frame_mask=masks.frames)
 
     def fusion(self, x: Tensor, memory: Tensor, at: str) -> Tensor:
         heads = self.dims.fusion_heads

@@ -21,6 +21,7 @@ from savecli.evaluate.options import MINI, Ablation
 from savecli.evaluate.speech import Said
 from savecli.events import ended
 from savecli.media.worker import Decoder
+from savecli.model.dims import Precision
 from savecli.model.encode import MiniEncoder, Perceived
 from savecli.model.score import TERMS, Candidates, Query, Stack
 from savecli.model.text import MAX_TOKENS
@@ -37,6 +38,7 @@ class Mini:
     """The bundled model; see `Model`."""
 
     name = MINI
+    precision: Precision = "fp32"
     media_needs: tuple[str, ...] = ("spans", *(f"{part}{name}" for name in MEDIA for part in ("", "n_")))
     speech_needs: tuple[str, ...] = tuple(f"{part}{name}" for name in SPEECH for part in ("", "n_"))
     n_words = MAX_TOKENS
