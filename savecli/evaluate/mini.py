@@ -101,6 +101,7 @@ class _Notes:
 
     def __init__(self, encoder: MiniEncoder) -> None:
         self.name, self.spec, self.identity = encoder.name, encoder.spec, encoder.identity
+        self.batch_size = encoder.batch_size
         self.found: list[Perceived] = []
         self._encoder = encoder
 
@@ -113,6 +114,10 @@ class _Notes:
         branches = self._encoder.perceive(media)
         self.found += branches
         return [Embedding(seen=b.frames[:0], frames=b.frames[:0], said=b.said[:0]) for b in branches]
+
+    def notes(self) -> tuple[str, ...]:
+        """See `Encoder`."""
+        return self._encoder.notes()
 
 
 class Library:
