@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import nn
 
 from savecli.errors import ConfigError
@@ -135,6 +134,8 @@ def _on_onnx(network: Save, *, eight: bool) -> None:
 
 def _of_clip(visual: Any) -> list[Weights] | None:  # noqa: ANN401 - open_clip's, whose types are not told
     """The blocks of open_clip's vision transformer; None where it is built in another way."""
+    from open_clip.transformer import QuickGELU, ResidualAttentionBlock
+
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", ())
     if not blocks or not all(type(b) is ResidualAttentionBlock and b.attn.batch_first for b in blocks):
         return None
