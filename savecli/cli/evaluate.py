@@ -67,8 +67,8 @@ NAMES = ("msrvtt", "vatex", "charades", "lsmdc", "toy")
     type=click.Choice(PRECISIONS),
     default="fp32",
     show_default=True,
-    help="What a SAVE checkpoint encodes frames and sound in. On a CPU int8 takes half of fp32's time, and "
-    "cosines move by up to .003; bf16 is for GPUs, and moves them by .002.",
+    help="What a SAVE checkpoint encodes frames and sound in. On a CPU int8 takes two thirds of fp32's "
+    "time, and cosines move by up to .003; bf16 is for GPUs, and moves them by .002.",
 )
 @as_json
 @everywhere
