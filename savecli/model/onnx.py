@@ -92,23 +92,28 @@ def same_pads(size: tuple[int, int], kernel: int, stride: int) -> tuple[int, int
     return before[0], before[1], missing[0] - before[0], missing[1] - before[1]
 
 
-def session(model: bytes, *, n_threads: int = 1, exact: bool = False) -> InferenceSession:
+def session(model: bytes, *, n_threads: int = 1, exact: bool = False, arena: bool = True) -> InferenceSession:
     """On one thread of the caller's: several files at a time fill the cores better than threads that wait.
 
     Args:
         model: what `Graph.to_bytes` wrote.
         n_threads: the caller's own included.
+        arena: memory is kept for the next call, which large weights would leave full of their copies.
         exact: products of 8-bit integers never overflow, on CPUs where the faster way would.
     """
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = n_threads, 1
+    options.enable_cpu_mem_arena = arena
     options.log_severity_level = 3
     # A thread that waits shall sleep: there is other work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.x64quantprecision", str(int(exact)))
-    return InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    made = InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # The graph, weights and all, which is kept for a retreat to other providers: there are none here.
+    vars(made).pop("_model_bytes", None)
+    return made
 
 
 @cache

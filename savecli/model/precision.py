@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.float32]
 
-MOST_BYTES = 2**28
+MOST_BYTES = 2**27
 """Of the weights in one graph: ONNX Runtime reads 2 GiB, and a graph is in memory thrice meanwhile."""
 LEVELS = 127
 REACH = 3
@@ -84,7 +84,7 @@ class OnnxBlocks(nn.Module):
         super().__init__()
         n_threads, exact = torch.get_num_threads(), eight and overflows()
         self._sessions = [
-            session(_graph(part, eight=eight), n_threads=n_threads, exact=exact)
+            session(_graph(part, eight=eight), n_threads=n_threads, exact=exact, arena=False)
             for part in _parts(blocks, MOST_BYTES)
         ]
 
