@@ -26,7 +26,7 @@ SECTIONS = {
     "search": f"latency.py {{shared}}/media --captions {CAPTIONS}",
     "speech": "speech.py {shared}/media",
     "decode": "decode.py {shared}/media",
-    "save-speed": "save_speed.py {shared}/parity",
+    "save-speed": "save_speed.py {shared}/parity --quick",
     "scoring": "scoring.py",
     "learning": "learning.py",
     "library": "library.py",

@@ -24,7 +24,7 @@ ASR_NAMES = (
 )
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DEFAULTS = {
-    **{"asr": "base", "language": "", "device": "auto", "jobs": "auto"},
+    **{"asr": "base", "language": "", "device": "auto", "jobs": "auto", "batch_size": "auto"},
     **{"offline": "", "stall_s": "60", "data": ""},
 }
 DEFAULT_CHOICE = tuned.Choice("base", "nothing was chosen")
@@ -45,6 +45,7 @@ class Config:
         language: ISO 639-1 code of what is spoken; "" lets the transcriber tell.
         device: one of DEVICES.
         jobs: so many files are read at a time, and windows of speech heard.
+        batch_size: so many segments are looked at together; None is what suits the device.
         offline: no connection to a network may be opened; only `save model pull` ever opens one.
         stall_s: how long a file may keep the decoder busy without headway.
         data: the folder of benchmarks; None where none was named.
@@ -58,6 +59,7 @@ class Config:
     language: str = ""
     device: str = "auto"
     jobs: int = 1
+    batch_size: int | None = None
     offline: bool = False
     stall_s: float = 60.0
     data: Path | None = None
@@ -144,7 +146,8 @@ def load(**flags: str | Path | bool | int | None) -> Config:
         asr=asr,
         language=values["language"],
         device=device,
-        jobs=_jobs(values, sources),
+        jobs=_count(values, sources, "jobs") or min(n_cores(), MOST_JOBS),
+        batch_size=_count(values, sources, "batch_size"),
         offline=_flag(values, sources, "offline"),
         stall_s=_seconds(values, sources, "stall_s"),
         data=Path(values["data"]).expanduser().absolute() if values["data"] else None,
@@ -220,13 +223,13 @@ def _flag(values: Mapping[str, str], sources: Mapping[str, str], name: str) -> b
     return value in TRUE
 
 
-def _jobs(values: Mapping[str, str], sources: Mapping[str, str]) -> int:
-    value = values["jobs"]
+def _count(values: Mapping[str, str], sources: Mapping[str, str], name: str) -> int | None:
+    value = values[name]
     if value == "auto":
-        return min(n_cores(), MOST_JOBS)
+        return None
     if not (value.isdecimal() and int(value) > 0):
         raise ConfigError(
-            f"jobs cannot be {value!r} (from {sources['jobs']})", hint="give a number from 1 on, or auto"
+            f"{name} cannot be {value!r} (from {sources[name]})", hint="give a number from 1 on, or auto"
         )
     return int(value)
 

@@ -48,12 +48,21 @@ class Encoder(Protocol):
     spec: MediaSpec
     identity: Mapping[str, str]
 
+    @property
+    def batch_size(self) -> int:
+        """Segments that are best given to `embed` together."""
+        ...
+
     def hear(self, waveform: NDArray[np.float32]) -> Sound:
         """The sound of one segment, (S,) float32 mono at the spec's rate, from the segment's start."""
         ...
 
     def embed(self, media: Sequence[Media]) -> list[Embedding]:
         """One embedding for each segment."""
+        ...
+
+    def notes(self) -> tuple[str, ...]:
+        """What there is to tell since the last call, such as that memory did not suffice."""
         ...
 
 
@@ -205,13 +214,18 @@ class Pipeline:
         times: list[NDArray[np.float64]] = []
         frames: Iterator[Frame] = run.metered(stream) if wanted else iter(())
         shown_in = enumerate(_by_segment(frames, owners, len(spans)))
+        waiting: list[Media] = []
         for span, (number, shown) in zip(spans, shown_in, strict=True):
-            media = as_media(span, shown, sounds.pop(number, None), transcript, spec)
-            with run.clock("see"):
-                embeddings += self._encoder.embed([media])
-            times.append(media.frame_times_s)
+            waiting.append(as_media(span, shown, sounds.pop(number, None), transcript, spec))
+            times.append(waiting[-1].frame_times_s)
             run.n_frames += len(shown)
+            if len(waiting) < self._encoder.batch_size and span is not spans[-1]:
+                continue
+            with run.clock("see"):
+                embeddings += self._encoder.embed(waiting)
+            waiting = []
             yield Progress(path=timeline.path, stage="see", done_s=span.end_s, duration_s=timeline.duration_s)
+        run.notes += self._encoder.notes()
         run.n_bad_packets += stream.n_bad_packets if wanted else 0
         return embeddings, times
 
@@ -335,7 +349,7 @@ def make_encoder(config: Config) -> MiniEncoder:
     """
     from savecli.model.encode import MiniEncoder
 
-    return MiniEncoder(config.model_dir, device=config.device)
+    return MiniEncoder(config.model_dir, device=config.device, batch_size=config.batch_size)
 
 
 def make_transcriber(config: Config) -> Transcriber | None:

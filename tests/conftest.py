@@ -88,6 +88,7 @@ class FakeEncoder:
     """
 
     name = "colours"
+    batch_size = 1
     spec = MediaSpec(n_frames=2, resize_px=32, size_px=32, window_s=2.0, sound_window_s=1.0, sound_hop_s=0.5)
     identity: ClassVar = {"model": "colours", "weights": "none", "dim": "4"}
     score = Score(
@@ -127,6 +128,9 @@ class FakeEncoder:
     def embed(self, media: Sequence[Media]) -> list[Embedding]:
         self.seen += media
         return [self._embed(one) for one in media]
+
+    def notes(self) -> tuple[str, ...]:
+        return ()
 
     def queries(self, ask: Ask) -> list[Query]:
         given = [(getattr(ask, field), terms) for field, terms in AIMS.items() if getattr(ask, field)]

@@ -186,6 +186,13 @@ def test_version():
     assert CliRunner().invoke(cli.cli, ["--version"]).output == f"save, version {__version__}\n"
 
 
+def test_a_batch_size_that_makes_no_sense_is_refused_before_any_work(end):
+    code, out, err = end("index", ".", "--batch-size", "0")
+    assert (code, out) == (2, "")
+    assert "batch_size cannot be '0' (from --batch-size)" in err
+    assert "or auto" in err
+
+
 class TestSearch:
     """What `save search` asks for; no model and no video is needed."""
 

@@ -160,6 +160,7 @@ def test_every_setting_names_its_source(home):
         "language",
         "device",
         "jobs",
+        "batch_size",
         "offline",
         "stall_s",
         "data",
@@ -177,6 +178,16 @@ def test_jobs_are_a_number_or_left_to_the_machine(home, monkeypatch):
     monkeypatch.setenv("SAVE_JOBS", "3")
     assert config.load().jobs == 3
     assert config.load(jobs=12).jobs == 12
+
+
+def test_the_batch_size_is_a_number_or_left_to_the_device(home, monkeypatch):
+    assert config.load().batch_size is None
+    monkeypatch.setenv("SAVE_BATCH_SIZE", "3")
+    assert config.load().batch_size == 3
+    assert config.load(batch_size="auto").batch_size is None
+    with pytest.raises(ConfigError, match="batch_size cannot be '0'") as caught:
+        config.load(batch_size="0")
+    assert "--batch-size" in caught.value.message
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])

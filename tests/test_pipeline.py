@@ -51,6 +51,32 @@ def test_no_segment_is_held_while_the_next_is_read(decoder, encoder, colour_vide
         assert len(encoder.seen) == n_seen
 
 
+@pytest.mark.parametrize(("size", "batches"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (8, [5])])
+def test_segments_are_embedded_so_many_at_a_time(
+    decoder, encoder, colour_video, tmp_path, monkeypatch, size, batches
+):
+    path = colour_video(tmp_path / "a.mp4", "red", "blue", "green", "red", "blue", loudness=None)
+    _, alone = run(Pipeline(decoder, encoder, None), path)
+    given, embed = [], encoder.embed
+    monkeypatch.setattr(encoder, "embed", lambda media: given.append(len(media)) or embed(media))
+    monkeypatch.setattr(encoder, "batch_size", size, raising=False)
+    told, done = run(Pipeline(decoder, encoder, None), path)
+    assert given == batches
+    assert [one.done_s for one in told] == [done.segments[n - 1].end_s for n in np.cumsum(batches)]
+    for one, other in zip(done.embeddings, alone.embeddings, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
+    for one, other in zip(done.frame_times, alone.frame_times, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_the_encoder_tells_is_noted(decoder, encoder, colour_video, tmp_path, monkeypatch):
+    untold = ["too little memory"]
+    monkeypatch.setattr(encoder, "notes", lambda: (untold.pop(),) if untold else ())
+    path = colour_video(tmp_path / "a.mp4", "red", "blue", loudness=None)
+    notes = [run(Pipeline(decoder, encoder, None), path)[1].notes for _ in range(2)]
+    assert notes == [("no audio track", "too little memory"), ("no audio track",)]
+
+
 def test_frames_are_what_the_encoder_wants(decoder, encoder, colour_video, tmp_path):
     run(Pipeline(decoder, encoder, None), colour_video(tmp_path / "a.mp4", "red"))
     (media,) = encoder.seen

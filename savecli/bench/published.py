@@ -116,6 +116,8 @@ def caveats(report: Report) -> tuple[str, ...]:
         told.append("its scores went through a dual softmax, which the published rows do without")
     if report.search == "hnsw":
         told.append("its candidates came through HNSW, published rows compare with every video")
+    if report.precision != "fp32":
+        told.append(f"it encodes frames and sound in {report.precision}")
     if report.ablated:
         told.append(f"it runs without {' and '.join(report.ablated)}")
     return tuple(told)

@@ -73,6 +73,7 @@ class Report:
         by_kind: t2v for the captions of each kind that there is.
         answers: t2v by direction "t2v", v2t by "v2t", in the order of the benchmark.
         paths: of the gallery's videos, by id.
+        precision: of the encoders of frames and sound: "fp32", "bf16", "int8".
         notes: what was left out or repaired, for a person to read.
     """
 
@@ -103,6 +104,7 @@ class Report:
     by_kind: Mapping[str, Recall]
     answers: Mapping[str, tuple[Answer, ...]]
     paths: Mapping[str, Path]
+    precision: str = "fp32"
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -42,6 +42,7 @@ class Common(TypedDict, total=False):
     language: str | None
     device: str | None
     jobs: int | None
+    batch_size: str | None
     data: Path | None
 
 
@@ -103,6 +104,7 @@ def settings(**given: Unpack[Common]) -> Config:
         language=given.get("language"),
         device=given.get("device"),
         jobs=given.get("jobs"),
+        batch_size=given.get("batch_size"),
         data=given.get("data"),
     )
 

@@ -21,6 +21,7 @@ from savecli.evaluate.options import MINI, Ablation
 from savecli.evaluate.speech import Said
 from savecli.events import ended
 from savecli.media.worker import Decoder
+from savecli.model.dims import Precision
 from savecli.model.encode import MiniEncoder, Perceived
 from savecli.model.score import TERMS, Candidates, Query, Stack
 from savecli.model.text import MAX_TOKENS
@@ -37,6 +38,7 @@ class Mini:
     """The bundled model; see `Model`."""
 
     name = MINI
+    precision: Precision = "fp32"
     media_needs: tuple[str, ...] = ("spans", *(f"{part}{name}" for name in MEDIA for part in ("", "n_")))
     speech_needs: tuple[str, ...] = tuple(f"{part}{name}" for name in SPEECH for part in ("", "n_"))
     n_words = MAX_TOKENS
@@ -99,6 +101,7 @@ class _Notes:
 
     def __init__(self, encoder: MiniEncoder) -> None:
         self.name, self.spec, self.identity = encoder.name, encoder.spec, encoder.identity
+        self.batch_size = encoder.batch_size
         self.found: list[Perceived] = []
         self._encoder = encoder
 
@@ -111,6 +114,10 @@ class _Notes:
         branches = self._encoder.perceive(media)
         self.found += branches
         return [Embedding(seen=b.frames[:0], frames=b.frames[:0], said=b.said[:0]) for b in branches]
+
+    def notes(self) -> tuple[str, ...]:
+        """See `Encoder`."""
+        return self._encoder.notes()
 
 
 class Library:

@@ -16,6 +16,7 @@ from savecli.errors import WeightsError
 from savecli.evaluate.options import MINI, Ablation
 from savecli.evaluate.speech import Said
 from savecli.media.worker import Decoder
+from savecli.model.dims import Precision
 from savecli.prepare import Arrays, Kept
 
 Rows = NDArray[np.float32]
@@ -59,6 +60,7 @@ class Model(Protocol):
         name, sha256: for the report.
         identity: names all that a video's features depend on.
         device: where it computes.
+        precision: of what it encodes frames and sound with.
         n_frames, n_words: that it reads at most.
         media_needs, speech_needs: names of arrays without which what was kept is no good.
     """
@@ -67,6 +69,7 @@ class Model(Protocol):
     sha256: str
     identity: str
     device: str
+    precision: Precision
     n_frames: int
     n_words: int
     media_needs: tuple[str, ...]
@@ -97,17 +100,18 @@ class Model(Protocol):
         ...
 
 
-def open_model(name: str, config: Config, kept: Kept) -> Model:
+def open_model(name: str, config: Config, kept: Kept, precision: Precision = "fp32") -> Model:
     """The bundled model, or a SAVE checkpoint.
 
     Args:
         name: MINI; a folder of ours, a file of the reference implementation's, or a folder of `save train`.
         config: settings of this run.
         kept: where features are.
+        precision: of a SAVE checkpoint, see `Options`.
 
     Raises:
         WeightsError: weights that are missing or damaged.
-        ConfigError: no such device here.
+        ConfigError: no such device here, or a precision that does not go with it.
     """
     if name == MINI:
         from savecli.evaluate.mini import Mini
@@ -120,7 +124,7 @@ def open_model(name: str, config: Config, kept: Kept) -> Model:
         raise WeightsError(
             f"there is no model {name}", hint=f"{MINI}, or the path of a SAVE checkpoint (save model convert)"
         )
-    return Whole(_checkpoint(path), config, kept)
+    return Whole(_checkpoint(path), config, kept, precision)
 
 
 def _checkpoint(path: Path) -> Path:

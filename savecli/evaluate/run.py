@@ -44,7 +44,7 @@ def evaluate(options: Options, dataset: Dataset, config: Config) -> Iterator[Eva
     Raises:
         DatasetError: there is nothing to search, or no video can be read.
         WeightsError, SpeechError, StoreError: a model, a transcriber or an engine that is not there.
-        ConfigError: a device that is not there.
+        ConfigError: a device that is not there, or a precision that does not go with it.
         SaveError: features cannot be kept.
     """
     started = time.perf_counter()
@@ -52,7 +52,8 @@ def evaluate(options: Options, dataset: Dataset, config: Config) -> Iterator[Eva
     if not clips:
         raise DatasetError(f"{dataset.name} has no {options.part} videos here", hint="--part, or --split")
     kept = Kept(options.cache, needs_mb=NEEDS_MB)
-    model, speech = open_model(options.model, config, kept), _speech(options, dataset, config, kept)
+    model = open_model(options.model, config, kept, options.precision)
+    speech = _speech(options, dataset, config, kept)
     collected = Collected(model, speech, kept)
     broken = yield from _bring(options, clips, collected, config.stall_s)
     missing = tuple(clip.video_id for clip in clips if not _has_file(clip))
@@ -130,6 +131,7 @@ def _report(options: Options, dataset: Dataset, model: Model, searched: _Searche
         dual_softmax=options.dual_softmax,
         ablated=options.ablate,
         device=model.device,
+        precision=model.precision,
         elapsed_s=0.0,
         encode_s=0.0,
         t2v=found.t2v,

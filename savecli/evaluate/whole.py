@@ -17,6 +17,7 @@ from savecli.evaluate.models import Features, Rows
 from savecli.evaluate.options import Ablation
 from savecli.evaluate.speech import Said
 from savecli.media.worker import Decoder
+from savecli.model.dims import Precision
 from savecli.model.gallery import Gallery as Encoded
 from savecli.model.save import Branches, SaveEncoder
 from savecli.prepare import Arrays, Kept, prepare
@@ -29,13 +30,15 @@ class Whole:
 
     Raises:
         WeightsError: not a SAVE network.
+        ConfigError: a device or a precision that does not go.
     """
 
     media_needs: tuple[str, ...] = ("visual",)
     speech_needs: tuple[str, ...] = ("speech", "n_words")
 
-    def __init__(self, path: Path, config: Config, kept: Kept) -> None:
-        self._encoder = SaveEncoder(path, device=config.device)
+    def __init__(self, path: Path, config: Config, kept: Kept, precision: Precision = "fp32") -> None:
+        self._encoder = SaveEncoder(path, device=config.device, precision=precision)
+        self.precision = precision
         self._kept = kept
         self._turn = Lock()  # a network's activations need not be in memory twice
         dims = self._encoder.dims
@@ -43,7 +46,8 @@ class Whole:
         self.n_frames, self.n_words = dims.n_frames, dims.n_words
         self.frames_per_s = dims.frames_per_s
         fed = json.dumps([dims.to_json(), asdict(self._encoder.spec)], sort_keys=True)
-        self.identity = f"SAVE {self.sha256} {fed}"
+        # What was kept before there was a choice is fp32, and still good.
+        self.identity = f"SAVE {self.sha256} {fed}" + ("" if precision == "fp32" else f" {precision}")
 
     def perceive(self, clip: Clip, decoder: Decoder) -> Arrays:
         """See `Model`."""

@@ -58,12 +58,12 @@ class FusedAttention(nn.Module):
         super().__init__()
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
-        self._n_heads = n_heads
+        self.n_heads = n_heads
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, width) -> (B, T, width)."""
         n_batch, n_tokens, width = x.shape
-        qkv = self.qkv(x).view(n_batch, n_tokens, 3, self._n_heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).view(n_batch, n_tokens, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(*qkv.unbind(0))
         result: Tensor = self.proj(mixed.transpose(1, 2).reshape(n_batch, n_tokens, width))
         return result

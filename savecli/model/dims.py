@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from savecli.errors import WeightsError
+
+Precision = Literal["fp32", "bf16", "int8"]
+"""Of the encoders of frames and sound: not a size, and anybody's choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

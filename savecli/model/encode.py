@@ -23,6 +23,7 @@ import numpy as np
 from savecli import fold
 from savecli.datatypes import Ask, Embedding, Media, MediaSpec, Sound, Utterance
 from savecli.errors import WeightsError
+from savecli.model.batches import Batches
 from savecli.model.score import Query, Score, Term
 from savecli.model.text import TextEncoder, map_safetensors, softmax, unit
 from savecli.model.weights import bundled, locate, manifest
@@ -43,6 +44,8 @@ AIMS: Mapping[str, tuple[Term, ...]] = {
     "says": ("said",),
 }
 """Which terms each field of an `Ask` is asked by."""
+SEGMENTS_OFF_CPU = 8
+"""Embedded at once where nothing is said: a device needs many pictures to be busy, a CPU does not."""
 FILES = ("seen.safetensors", "heard.safetensors", "fusion.safetensors")
 
 
@@ -90,6 +93,8 @@ class MiniEncoder:
     Args:
         model_dir: where weights lie that are not used straight from their packages.
         device: "auto", "cpu", "cuda" or "mps"; only the pictures go there.
+        batch_size: segments whose pictures are read at once; None is what suits the device. Where memory
+            does not suffice it is halved, down to one picture at a time, and `notes` tells.
 
     Raises:
         WeightsError: weights that are missing or damaged.
@@ -97,11 +102,13 @@ class MiniEncoder:
 
     name = "save-mini"
 
-    def __init__(self, model_dir: Path, *, device: str = "auto") -> None:
+    def __init__(self, model_dir: Path, *, device: str = "auto", batch_size: int | None = None) -> None:
         self.home = bundled(self.name)
         self._device = device
         self._model_dir = model_dir
         self._networks: MiniNetworks | CpuNetworks | None = None
+        self._wanted = batch_size
+        self._batches: Batches | None = None
         self._lock = Lock()
         try:
             self._open()
@@ -143,6 +150,15 @@ class MiniEncoder:
     def device(self) -> str:
         """Where pictures are encoded."""
         return str(self._load().device)
+
+    @property
+    def batch_size(self) -> int:
+        """Segments that are best given to `embed` together."""
+        return self._wanted or (1 if self.device == "cpu" else SEGMENTS_OFF_CPU)
+
+    def notes(self) -> tuple[str, ...]:
+        """What there is to tell since the last call: that memory did not suffice."""
+        return self._batches.notes() if self._batches else ()
 
     def verify(self) -> None:
         """Hash our own files.
@@ -244,7 +260,7 @@ class MiniEncoder:
         """(F, H, W, 3) uint8 RGB -> (F, D) float32 unit rows."""
         if not len(frames):
             return self._nothing()
-        logits, further = self._load().look(frames)
+        logits, further = self._in_batches().run(self._load().look, frames)
         return self._seen.embed(softmax(logits / self._card["seen"]["temperature"]), softmax(further))
 
     def read(self, texts: Sequence[str]) -> Rows:
@@ -262,6 +278,13 @@ class MiniEncoder:
 
     def _nothing(self) -> Rows:
         return np.zeros((0, self.dim), np.float32)
+
+    def _in_batches(self) -> Batches:
+        most = self.batch_size * self.spec.n_frames
+        with self._lock:
+            if self._batches is None:
+                self._batches = Batches(most)
+            return self._batches
 
     def _load(self) -> MiniNetworks | CpuNetworks:
         from savecli.model.cpu import is_alone

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -20,12 +19,12 @@ from savecli.model.network import Features, Fusion, Masks, pool
 from savecli.model.stages import N_FEATURES
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
     Rows = NDArray[np.float32]
 
-FRAMES_PER_BATCH = 12
 EPS = 1e-12  # as torch's normalize has it
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -95,14 +94,9 @@ class MiniNetworks:
         """(F, H, W, 3) uint8 RGB -> logits: (F, 1000) of ImageNet's classes, (F, K) of further concepts."""
         classifier = self._network("vision", lambda: vision.load(self._frozen_vision, self.device))
         head = self._network("seen", lambda: load_head(self._home).to(self.device))
-        pairs = []
         with torch.inference_mode():
-            for start in range(0, len(frames), FRAMES_PER_BATCH):
-                batch = torch.from_numpy(frames[start : start + FRAMES_PER_BATCH])
-                logits, features = classifier(batch.to(self.device))
-                pairs.append((logits.float().cpu().numpy(), head(features.float()).cpu().numpy()))
-        known, further = (np.concatenate(rows) for rows in zip(*pairs, strict=True))
-        return known, further
+            logits, features = classifier(torch.from_numpy(frames).to(self.device))
+            return logits.float().cpu().numpy(), head(features.float()).cpu().numpy()
 
     def listen(self, patches: Rows) -> tuple[Rows, Rows]:
         """(N, 96, 64) log-mel patches -> the chances of AudioSet's tags, and of our own classes."""

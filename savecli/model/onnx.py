@@ -1,14 +1,16 @@
 """A network as ONNX, written byte by byte, for ONNX Runtime.
 
-ONNX is a Protocol Buffers format, and what a convolutional network needs of it is thirty lines: so the graph
-is built from the weights that are there, each time, and neither the onnx package nor a second copy of the
-weights is needed. Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+ONNX is a Protocol Buffers format, and what our networks need of it is fifty lines: so the graph is built
+from the weights that are there, each time, and neither the onnx package nor a second copy of the weights is
+needed. Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 IR_VERSION, OPSET = 8, 17
-_TYPES = {"float32": 1, "uint8": 2, "int64": 7}
-_INT, _INTS = 2, 7
+MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's own operators."""
+_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int64": 7}
+_FLOAT, _INT, _INTS = 1, 2, 7
 
 
 class Graph:
@@ -36,21 +40,23 @@ class Graph:
         self._nodes: list[bytes] = []
         self._constants: list[bytes] = []
 
-    def constant(self, values: NDArray[np.float32] | float) -> str:
-        """The name of a float32 array."""
-        array, name = np.asarray(values, np.float32), f"c{len(self._constants)}"
+    def constant(self, values: NDArray[Any] | Sequence[int] | float) -> str:
+        """The name of an array of 8-bit integers or of int64, as given, or of float32."""
+        array, name = np.asarray(values), f"c{len(self._constants)}"
+        if array.dtype.name not in _TYPES:
+            array = array.astype(np.float32)
         dims = b"".join(_number(1, size) for size in array.shape)
-        tensor = dims + _number(2, _TYPES["float32"]) + _bytes(8, name.encode()) + _bytes(9, array.tobytes())
-        self._constants.append(_bytes(5, tensor))
+        head = dims + _number(2, _TYPES[array.dtype.name]) + _bytes(8, name.encode())
+        self._constants.append(_bytes(5, head + _bytes(9, array.tobytes())))
         return name
 
-    def add(self, op: str, *inputs: str, **attributes: int | Sequence[int]) -> str:
-        """The name of what an operator makes of its inputs."""
+    def add(self, op: str, *inputs: str, domain: str = "", **attributes: int | float | Sequence[int]) -> str:
+        """The name of what an operator makes of its inputs; "" for an input that is left out."""
         name = f"n{len(self._nodes)}"
         node = b"".join(_bytes(1, one.encode()) for one in inputs)
         node += _bytes(2, name.encode()) + _bytes(3, name.encode()) + _bytes(4, op.encode())
         node += b"".join(_bytes(5, _attribute(key, value)) for key, value in attributes.items())
-        self._nodes.append(_bytes(1, node))
+        self._nodes.append(_bytes(1, node + _bytes(7, domain.encode())))
         return name
 
     def conv(
@@ -74,7 +80,9 @@ class Graph:
         """The whole model; `result` is its one output, float32 of this shape."""
         graph = b"".join((*self._nodes, _bytes(2, b"save"), *self._constants))
         graph += _bytes(11, self._input) + _bytes(12, _value(result, "float32", shape))
-        return _number(1, IR_VERSION) + _bytes(7, graph) + _bytes(8, _bytes(1, b"") + _number(2, OPSET))
+        opsets = ((b"", OPSET), (MICROSOFT.encode(), 1))
+        known = b"".join(_bytes(8, _bytes(1, domain) + _number(2, version)) for domain, version in opsets)
+        return _number(1, IR_VERSION) + _bytes(7, graph) + known
 
 
 def same_pads(size: tuple[int, int], kernel: int, stride: int) -> tuple[int, int, int, int]:
@@ -84,14 +92,40 @@ def same_pads(size: tuple[int, int], kernel: int, stride: int) -> tuple[int, int
     return before[0], before[1], missing[0] - before[0], missing[1] - before[1]
 
 
-def session(model: bytes) -> InferenceSession:
-    """On one thread of the caller's: several files at a time fill the cores better than threads that wait."""
+def session(model: bytes, *, n_threads: int = 1, exact: bool = False, arena: bool = True) -> InferenceSession:
+    """On one thread of the caller's: several files at a time fill the cores better than threads that wait.
+
+    Args:
+        model: what `Graph.to_bytes` wrote.
+        n_threads: the caller's own included.
+        arena: memory is kept for the next call, which large weights would leave full of their copies.
+        exact: products of 8-bit integers never overflow, on CPUs where the faster way would.
+    """
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = n_threads, 1
+    options.enable_cpu_mem_arena = arena
     options.log_severity_level = 3
-    return InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # A thread that waits shall sleep: there is other work.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.x64quantprecision", str(int(exact)))
+    made = InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # The graph, weights and all, which is kept for a retreat to other providers: there are none here.
+    vars(made).pop("_model_bytes", None)
+    return made
+
+
+@cache
+def overflows() -> bool:
+    """Whether sums of 8-bit products go wrong here: x86 without VNNI adds pairs of them in 16 bits."""
+    n = 64
+    graph = Graph((n, n), "float32")
+    x = graph.add("Cast", graph.entry, to=_TYPES["uint8"])
+    product = graph.add("MatMulInteger", x, graph.constant(np.full((n, n), 127, np.int8)))
+    model = graph.to_bytes(graph.add("Cast", product, to=_TYPES["float32"]), (n, n))
+    (found,) = session(model).run(None, {Graph.entry: np.full((n, n), 255, np.float32)})
+    return bool((found != n * 255 * 127).any())
 
 
 def _varint(value: int) -> bytes:
@@ -111,10 +145,12 @@ def _bytes(field: int, content: bytes) -> bytes:
     return _varint(field << 3 | 2) + _varint(len(content)) + content
 
 
-def _attribute(name: str, value: int | Sequence[int]) -> bytes:
+def _attribute(name: str, value: int | float | Sequence[int]) -> bytes:
     head = _bytes(1, name.encode())
     if isinstance(value, int):
         return head + _number(3, value) + _number(20, _INT)
+    if isinstance(value, float):
+        return head + _varint(2 << 3 | 5) + struct.pack("<f", value) + _number(20, _FLOAT)
     return head + b"".join(_number(8, one) for one in value) + _number(20, _INTS)
 
 

@@ -19,11 +19,14 @@ from savecli.model import checkpoint
 from savecli.model.gallery import TEXTS_AT_ONCE, Gallery, encode_texts, score_rows
 from savecli.model.inputs import normalise, tokenise
 from savecli.model.network import Features, Masks, pool, word_mask
+from savecli.model.precision import refit
 from savecli.model.vision import choose_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from savecli.model.dims import Precision
 
     Rows = NDArray[np.float32]
 
@@ -53,16 +56,17 @@ class SaveEncoder:
     Args:
         path: a folder of ours, or a file of the reference implementation's.
         device: "auto", "cpu", "cuda" or "mps".
+        precision: of the encoders of frames and sound, see `precision`.
 
     Raises:
         WeightsError: it is not a SAVE network.
-        ConfigError: no such device here.
+        ConfigError: no such device here, or a precision that does not go with it.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto") -> None:
+    def __init__(self, path: Path, *, device: str = "auto", precision: Precision = "fp32") -> None:
         chosen = choose_device(device)
         self._network, card = checkpoint.load(path)
-        self._network.to(chosen)
+        refit(self._network.to(chosen), precision)
         self.dims = card.dims
         self.spec = card.media
         self.sha256: str = card.sha256 or card.provenance["source_sha256"]

@@ -160,6 +160,7 @@ def record(report: Report) -> dict[str, Any]:
         "dual_softmax": report.dual_softmax,
         "ablated": list(report.ablated),
         "device": report.device,
+        "precision": report.precision,
         "elapsed_s": round(report.elapsed_s, 3),
         "encode_s": round(report.encode_s, 3),
         "t2v": _rounded(report.t2v),

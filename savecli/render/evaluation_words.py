@@ -161,7 +161,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("words", f"{report.n_words} at most"),
         ("search", _search(report)),
         ("ties", _ties(report)),
-        ("device", report.device),
+        ("device", f"{report.device}, {report.precision}"),
         ("time", f"{duration(report.elapsed_s)}, of it {duration(report.encode_s)} reading and encoding"),
         *(("note", told) for told in report.notes),
     ]

@@ -73,6 +73,7 @@ def test_each_difference_is_told():
         ({"dual_softmax": True}, "dual softmax"),
         ({"search": "hnsw"}, "HNSW"),
         ({"ablated": ("speech", "audio")}, "without speech and audio"),
+        ({"precision": "int8"}, "frames and sound in int8"),
     ):
         (told,) = caveats(replace(whole, **changes))
         assert words in told

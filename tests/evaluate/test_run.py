@@ -262,6 +262,23 @@ def test_another_network_or_transcript_is_another_matter(small, dataset, network
     assert calls == {"understand": 1}
 
 
+def test_precisions_are_never_mixed_in_what_is_kept(run, network, tmp_path, calls):
+    def n_looks(precision):
+        calls.clear()
+        _, report = run(model=str(network), cache=tmp_path / "features", precision=precision)
+        assert report.precision == precision
+        return calls["look"]
+
+    assert [n_looks(name) for name in ("fp32", "int8", "bf16")] == [N_VIDEOS] * 3
+    assert [n_looks(name) for name in ("fp32", "int8", "bf16")] == [0] * 3
+
+
+def test_the_bundled_model_has_one_precision(tmp_path):
+    with pytest.raises(ConfigError, match="save-mini has no int8") as caught:
+        Options(cache=tmp_path, precision="int8")
+    assert "--model" in caught.value.hint
+
+
 def test_features_that_go_away_during_a_run_are_told(config, dataset, network, tmp_path):
     going = evaluate(Options(cache=tmp_path / "cache", model=str(network)), dataset, config)
     for _ in range(N_VIDEOS):

@@ -52,6 +52,7 @@ class Cheap:
     """An encoder that knows how bright a picture and how loud a sound is."""
 
     name = "cheap"
+    batch_size = 1
     spec = MediaSpec(n_frames=4, resize_px=64, size_px=56, window_s=4.0)
     identity: ClassVar = {"model": "cheap", "weights": "none", "dim": "2"}
 
@@ -63,6 +64,9 @@ class Cheap:
 
     def embed(self, media: Sequence[Media]) -> list[Embedding]:
         return [self._embed(one) for one in media]
+
+    def notes(self) -> tuple[str, ...]:
+        return ()
 
     def _embed(self, media: Media) -> Embedding:
         assert np.isfinite(media.frame_times_s).all()

@@ -462,3 +462,38 @@ def test_a_sound_is_nearer_to_what_it_is(mini):
         for text in ("static noise", "a dog barking")
     )
     assert near > far
+
+
+def test_rows_are_the_same_whatever_the_batch(models, monkeypatch):
+    from savecli.model.cpu import CpuNetworks
+
+    rng = np.random.default_rng(5)
+    media = [
+        Media(
+            frames=rng.integers(0, 256, (n, 224, 224, 3), np.uint8),
+            frame_times_s=np.arange(n, dtype=np.float64),
+            sound=None,
+            utterances=(),
+        )
+        for n in (12, 0, 5, 12)
+    ]
+    look, asked = CpuNetworks.look, []
+
+    def small(self, frames):
+        asked.append(len(frames))
+        if len(frames) > 7:
+            raise MemoryError
+        return look(self, frames)
+
+    alone = MiniEncoder(models, device="cpu")
+    assert alone.batch_size == 1
+    expected = [alone.embed([one])[0] for one in media]
+    monkeypatch.setattr(CpuNetworks, "look", small)
+    together = MiniEncoder(models, device="cpu", batch_size=3)
+    assert (together.batch_size, together.notes()) == (3, ())
+    for found, right in zip(together.embed(media), expected, strict=True):
+        for name in ("seen", "frames", "fused", "parts"):
+            np.testing.assert_allclose(getattr(found, name), getattr(right, name), atol=1e-5)
+    assert asked == [29, 14, *[7] * 4, 1]
+    assert [note.rpartition(": ")[2] for note in together.notes()] == ["14 from here on", "7 from here on"]
+    assert together.notes() == ()

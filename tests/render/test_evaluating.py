@@ -224,6 +224,7 @@ def test_the_json_object_has_the_keys_of_the_contract():
         "dual_softmax": True,
         "ablated": ["speech"],
         "device": "cpu",
+        "precision": "fp32",
         "elapsed_s": 62.5,
         "encode_s": 58.25,
         "t2v": {**direction, "n_queries": 4},
