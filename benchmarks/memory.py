@@ -4,7 +4,7 @@
 
 The hour is one clip's own packets, picture and sound, copied again and again into one file: nothing is
 encoded anew. The command runs in a process of its own; its memory and that of its decoder are read from
-/proc every 50 ms (so this needs Linux): each one's peak, and the peak of what both hold at a time. Mapped
+/proc every 100 ms (so this needs Linux): each one's peak, and the peak of what both hold at a time. Mapped
 weights count as memory.
 """
 
@@ -21,8 +21,9 @@ from pathlib import Path
 import av
 from report import SAVE, table
 
+from savecli.peaks import LOOK_EVERY_S, Peaks
+
 LIMIT_MB = 1500
-LOOK_EVERY_S = 0.05
 PAUSE_S = Fraction(1, 10)
 
 
@@ -70,49 +71,19 @@ def measure(footage: Path, home: Path, asr: str) -> list[str]:
     command = [*SAVE, "index", str(footage), "--json", "--asr", asr, "--home", str(home)]
     with (home.with_suffix(".jsonl")).open("w+") as lines:
         process = subprocess.Popen(command, stdout=lines)
-        whole_mb, own_mb, decoder_mb = watch(process)
+        peaks = Peaks(process.pid)
+        while process.poll() is None:
+            peaks.look()
+            time.sleep(LOOK_EVERY_S)
         if process.returncode:
             raise SystemExit(f"save index ended with {process.returncode}")
         lines.seek(0)
         events = [json.loads(line) for line in lines]
     (indexed,) = (event for event in events if event["event"] == "indexed")
     speed = indexed["duration_s"] / indexed["elapsed_s"]
-    sizes = (f"{size_mb:.0f}" for size_mb in (whole_mb, own_mb, decoder_mb))
+    memory = peaks.memory
+    sizes = (f"{size_mb:.0f}" for size_mb in (memory.together, memory.command, memory.decoder))
     return [*sizes, f"{speed:.1f}", f"{indexed['speech_s']:.0f}", str(indexed["n_segments"])]
-
-
-def watch(process: subprocess.Popen[bytes]) -> tuple[float, float, float]:
-    """The peaks, MB, until the process ends: all together, its own, and the largest of its children."""
-    whole_mb = own_mb = child_mb = 0.0
-    while process.poll() is None:
-        now_mb = [status_mb(process.pid, "VmRSS")]
-        own_mb = max(own_mb, status_mb(process.pid, "VmHWM"))
-        for child in children(process.pid):
-            now_mb.append(status_mb(child, "VmRSS"))
-            child_mb = max(child_mb, status_mb(child, "VmHWM"))
-        whole_mb = max(whole_mb, sum(now_mb))
-        time.sleep(LOOK_EVERY_S)
-    return whole_mb, own_mb, child_mb
-
-
-def status_mb(pid: int, field: str) -> float:
-    """A field of /proc/PID/status in MB; 0 for a process that is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1000 * 1.024 for line in lines if line.startswith(field)), 0.0)
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process started, from any of its threads."""
-    found: list[int] = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += map(int, file.read_text().split())
-        except OSError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

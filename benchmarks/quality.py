@@ -154,7 +154,7 @@ def report(rows: list[dict[str, str]], store: Store, encoder: pipeline.MiniEncod
 def ranked(query: str, store: Store, encoder: pipeline.MiniEncoder) -> dict[str, list[str]]:
     """By way of scoring, the files in order: each by its best segment."""
     ids, _ = store.sample(10**9)
-    candidates = gather(store, ids, store.utterances(ids))
+    candidates = gather(store, ids)
     (read,) = encoder.queries(Ask(text=query))
     cosines = {
         term: values[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from statistics import median
+
+from savecli.machine import describe
 
 ROOT = Path(__file__).resolve().parents[1]
 SAVE = (sys.executable, "-m", "savecli")
@@ -30,19 +31,6 @@ def spread(values: Sequence[float], form: str = ".1f") -> str:
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
-def machine() -> str:
-    """CPU, cores and memory, as Linux tells them; the platform's name elsewhere."""
-    cpuinfo, meminfo = Path("/proc/cpuinfo"), Path("/proc/meminfo")
-    if not (cpuinfo.exists() and meminfo.exists()):
-        return f"{platform.platform()}, {os.cpu_count()} cores"
-    facts = dict(line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in facts.items()}
-    total_gb = int(meminfo.read_text().split()[1]) / 1e6
-    model = f"{facts.get('model name', platform.machine())} (model {facts.get('model', '?')})"
-    n_cores = len(os.sched_getaffinity(0))
-    return f"{model}, {n_cores} cores, {total_gb:.0f} GB, Python {platform.python_version()}"
-
-
 def commit() -> str:
     """The short hash that is checked out, with a + where files differ from it."""
     try:
@@ -54,4 +42,4 @@ def commit() -> str:
 
 def stamp(command: str) -> str:
     """The line under a section's title: what was typed, where, on which commit, when."""
-    return f"`{command}` on {machine()}; commit {commit()}, {date.today()}."
+    return f"`{command}` on {describe()}; commit {commit()}, {date.today()}."

@@ -2,41 +2,34 @@
 
     python benchmarks/speed.py ../shared/media [--asr base --asr off] [--repeats 3]
 
-Every repeat reads all real clips into a new store with new models, in one process; the choices of --asr take
-turns, because other work on the machine comes and goes. "x" is seconds of footage to a second of wall time. A
-stage's "decode" is waiting for the decoder, which works ahead in a process of its own: what it does meanwhile
-is in the CPU time. Stages of files that are read at the same time add up. Then the installed command is run
-again on its own store: nothing has changed.
+Every repeat is `save bench` on all real clips, in a process of its own; the choices of --asr take turns,
+because other work on the machine comes and goes. What the figures mean is in `save bench --help`. Then the
+installed command is run again on its own store: nothing has changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from report import INSTALLED, SAVE, spread, table
 
-from savecli import config, pipeline
-from savecli.events import Summary
-from savecli.index import Options, index
-from savecli.store import Store
+from savecli.render.measuring import FACTS, STAGES
 
-STAGES = ("decode", "hear", "see", "store")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One pass over all clips."""
-
-    summary: Summary
-    wall_s: float
-    cpu_s: float
+LINES = {
+    "x": ("indexing, x real time", ".1f"),
+    **{f"{stage}_x": (f"{stage}, x", ".0f") for stage in STAGES},
+    "cpu_s_per_hour": ("CPU s for an hour of footage", ".0f"),
+    **{f"{stage}_cpu_s_per_hour": (f"of them, {stage}", ".0f") for stage in STAGES},
+    **FACTS,
+}
 
 
 def main() -> None:
@@ -48,43 +41,35 @@ def main() -> None:
     given = parser.parse_args()
     clips = sorted(p.absolute() for p in given.media.iterdir() if p.is_file() and p.suffix != ".csv")
     choices = given.asr or ["base", "tiny.en", "off"]
-    once(clips[:1], "off")
     runs = defaultdict(list)
     for _ in range(given.repeats):
         for asr in choices:
-            runs[asr].append(once(clips, asr))
-    footage_s = runs[choices[0]][0].summary.footage_s
+            runs[asr].append(bench(clips, asr))
+    footage_s = runs[choices[0]][0]["footage_s"]
     print(
         f"{len(clips)} clips, {footage_s:.0f} s of footage; median (least to greatest) of {given.repeats}.\n"
     )
-    heads = ["--asr", "whole run, x", *(f"{stage}, x" for stage in STAGES), "CPU s (user + system)"]
-    print(table(heads, [row(asr, runs[asr]) for asr in choices]))
+    rows = [
+        [label, *(cell([run[key] for run in runs[asr]], form) for asr in choices)]
+        for key, (label, form) in LINES.items()
+    ]
+    print(table(["--asr", *choices], rows))
     print("\n" + table(["command", "wall, s", "CPU, s"], commands(given.media, given.repeats)))
 
 
-def once(clips: list[Path], asr: str) -> Run:
-    """Index the clips into a new store."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings = config.load(home=Path(folder), asr=asr)
-        identity = pipeline.make_encoder(settings).identity
-        wall_s, cpu_s = time.perf_counter(), sum(os.times()[:4])
-        with Store.open(settings.store_dir, identity=identity, mode="write") as store:
-            options = Options(paths=tuple(clips), asr=asr, jobs=settings.jobs)
-            *_, summary = index(options, store, lambda: pipeline.open_pipeline(settings))
-        wall_s, cpu_s = time.perf_counter() - wall_s, sum(os.times()[:4]) - cpu_s
-    if summary.n_indexed != len(clips):
-        raise SystemExit(f"{summary.n_skipped} clips were skipped")
-    return Run(summary=summary, wall_s=wall_s, cpu_s=cpu_s)
+def bench(clips: list[Path], asr: str) -> dict[str, Any]:
+    """The figures of one run over all clips."""
+    with tempfile.TemporaryDirectory() as home:
+        command = [*SAVE, "bench", *map(str, clips), "--asr", asr, "--limit", "1e9", "--json", "--home", home]
+        done = subprocess.run(command, stdout=subprocess.PIPE, env=INSTALLED, text=True, check=True)
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
 
 
-def row(asr: str, runs: list[Run]) -> list[str]:
-    """One line of the table of stages."""
-    cells = [asr, spread([run.summary.footage_s / run.wall_s for run in runs])]
-    for stage in STAGES:
-        spent_s = [run.summary.stage_s.get(stage, 0.0) for run in runs]
-        known = [run.summary.footage_s / s for run, s in zip(runs, spent_s, strict=True) if s > 0.01]
-        cells.append(spread(known, ".0f") if known else "-")
-    return [*cells, spread([run.cpu_s for run in runs], ".0f")]
+def cell(values: list[float | None], form: str) -> str:
+    """What the runs have to say of one figure."""
+    known = [value for value in values if value is not None]
+    return spread(known, form) if known else "-"
 
 
 def commands(media: Path, repeats: int) -> list[list[str]]:

@@ -163,6 +163,10 @@ class Library:
             self._store, self._file = opened, file
         return self._store
 
+    def reopen(self) -> None:
+        """Have the next search open the store anew, and check it as it is then."""
+        self._file = (0, 0)
+
     def _identity(self) -> tuple[int, int]:
         """Which file the catalog is; nothing where there is none, which opening then says."""
         try:

@@ -1,4 +1,4 @@
-"""The records of a query: what a person asks; frozen, keyword-only, checked when made.
+"""The records of a query: what a person asks, how it is shown; frozen, keyword-only, checked when made.
 
 They are part of `savecli.datatypes`, from which everything else imports them.
 """
@@ -126,3 +126,22 @@ class Ask:
     def is_exact(self) -> bool:
         """Whether exact words are asked for."""
         return bool(self.phrases or self.regexes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """How results are shown.
+
+    Attributes:
+        top_k: how many moments, or videos.
+        threshold: score below which nothing matches; None takes the model's own, 0 shows all.
+        by_video: puts the moments of a video together.
+        copies: also shows moments that show and say what a better one of another video does.
+        explain: tells how each score came about.
+    """
+
+    top_k: int = 10
+    threshold: float | None = None
+    by_video: bool = False
+    copies: bool = False
+    explain: bool = False

@@ -1,4 +1,4 @@
-"""Settings and paths: flag > SAVE_* environment > config.toml > default.
+"""Settings and paths: flag > SAVE_* environment > config.toml > tuned (`save doctor --tune`) > default.
 
 Rooms take plain values; only this module and the shell know where a value came from.
 """
@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from savecli import tuned
 from savecli.errors import ConfigError
+from savecli.machine import n_cores
 
-# Those of the first line come with the install; the rest of Whisper needs `save model pull whisper-NAME`.
+# "auto" is one of the others (savecli/tuned.py). Those of the next line come with the install; the rest of
+# Whisper needs `save model pull whisper-NAME`.
 ASR_NAMES = (
+    "auto",
     *("base", "tiny.en", "openai/base", "openai/tiny.en", "off"),
     *("tiny", "small", "medium", "large-v3", "large-v3-turbo"),
 )
@@ -23,6 +27,7 @@ DEFAULTS = {
     **{"asr": "base", "language": "", "device": "auto", "jobs": "auto", "batch_size": "auto"},
     **{"offline": "", "stall_s": "60", "data": ""},
 }
+DEFAULT_CHOICE = tuned.Choice("base", "nothing was chosen")
 MOST_JOBS = 8
 """Unless more are asked for: each has a decoder of 60 to 90 MB."""
 TRUE = {"1", "true", "yes", "on"}
@@ -36,15 +41,16 @@ class Config:
     Attributes:
         home: the folder of the store, of config.toml and of the log of unexpected errors.
         model_dir: where weights are put together or placed by hand.
-        asr: one of ASR_NAMES.
+        asr: one of ASR_NAMES but "auto", which was replaced by what it stands for.
         language: ISO 639-1 code of what is spoken; "" lets the transcriber tell.
         device: one of DEVICES.
         jobs: so many files are read at a time, and windows of speech heard.
         batch_size: so many segments are looked at together; None is what suits the device.
-        offline: no socket may be opened; only `save model pull` ever opens one.
+        offline: no connection to a network may be opened; only `save model pull` ever opens one.
         stall_s: how long a file may keep the decoder busy without headway.
         data: the folder of benchmarks; None where none was named.
         sources: for each setting, where its value came from.
+        asr_auto: what "auto" stands for, or would, and why.
     """
 
     home: Path
@@ -58,6 +64,7 @@ class Config:
     stall_s: float = 60.0
     data: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    asr_auto: tuned.Choice = DEFAULT_CHOICE
 
     @property
     def store_dir(self) -> Path:
@@ -67,6 +74,17 @@ class Config:
     def is_follower(self) -> bool:
         """Whether `torchrun` started this process beside one that speaks for all."""
         return os.environ.get("RANK", "0") != "0"
+
+    @property
+    def daemon_file(self) -> Path:
+        """Locked by the daemon of this home as long as it lives, and says where its socket is."""
+        return self.home / "run" / "daemon"
+
+    @property
+    def runtime_dir(self) -> Path | None:
+        """The folder that the system keeps for the sockets of this user, where it has one."""
+        named = _environment("XDG_RUNTIME_DIR")
+        return Path(named) if named else None
 
     @property
     def cache_dir(self) -> Path:
@@ -107,20 +125,34 @@ def load(**flags: str | Path | bool | int | None) -> Config:
             (from_file.get(name), str(home / "config.toml")),
             (default, "default"),
         )
+    own_models = values["model_dir"]
+    model_dir = Path(own_models).expanduser().absolute() if own_models else _cache() / "models"
+    device = _one_of(values, sources, "device", DEVICES)
+    measured = tuned.read(home, device)
+    if measured is not None and sources["jobs"] == "default":
+        values["jobs"], sources["jobs"] = str(measured.jobs), "tuned"
+    auto = tuned.choose(
+        measured,
+        language=values["language"],
+        n_cores=min(n_cores(), MOST_JOBS),
+        is_there=lambda name: (model_dir / f"whisper-{name}" / "model.bin").is_file(),
+    )
+    asr = _one_of(values, sources, "asr", ASR_NAMES)
+    if asr == "auto":
+        asr, sources["asr"] = auto.name, f"{sources['asr']}: auto, {auto.why}"
     return Config(
         home=home,
-        model_dir=Path(values["model_dir"]).expanduser().absolute()
-        if values["model_dir"]
-        else _cache() / "models",
-        asr=_one_of(values, sources, "asr", ASR_NAMES),
+        model_dir=model_dir,
+        asr=asr,
         language=values["language"],
-        device=_one_of(values, sources, "device", DEVICES),
-        jobs=_count(values, sources, "jobs") or _cores(),
+        device=device,
+        jobs=_count(values, sources, "jobs") or min(n_cores(), MOST_JOBS),
         batch_size=_count(values, sources, "batch_size"),
         offline=_flag(values, sources, "offline"),
         stall_s=_seconds(values, sources, "stall_s"),
         data=Path(values["data"]).expanduser().absolute() if values["data"] else None,
         sources=sources,
+        asr_auto=auto,
     )
 
 
@@ -189,11 +221,6 @@ def _flag(values: Mapping[str, str], sources: Mapping[str, str], name: str) -> b
             f"{name} cannot be {values[name]!r} (from {sources[name]})", hint="set it to 1 or 0"
         )
     return value in TRUE
-
-
-def _cores() -> int:
-    known = getattr(os, "sched_getaffinity", None)
-    return min(len(known(0)) if known else os.cpu_count() or 1, MOST_JOBS)
 
 
 def _count(values: Mapping[str, str], sources: Mapping[str, str], name: str) -> int | None:

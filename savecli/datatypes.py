@@ -20,6 +20,7 @@ from savecli.ask import Has as Has
 from savecli.ask import Part as Part
 from savecli.ask import Phrase as Phrase
 from savecli.ask import Run as Run
+from savecli.ask import Show as Show
 from savecli.ask import Term as Term
 from savecli.ask import Where as Where
 

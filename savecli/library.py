@@ -158,6 +158,7 @@ def doctor(config: Config) -> Iterator[Check]:
         ("weights", lambda: _weights(config)),
         ("encoder", lambda: _encoder(config)),
         ("speech", lambda: _speech(config)),
+        ("speed", lambda: _speed(config)),
         ("store", lambda: _store(config)),
         ("disk", lambda: _disk(config)),
     ):
@@ -223,6 +224,11 @@ def _speech(config: Config) -> str:
     transcriber = make_transcriber(config)
     assert transcriber is not None  # noqa: S101 - asr is not off
     return f"Whisper {transcriber.name} loads"
+
+
+def _speed(config: Config) -> str:
+    auto = config.asr_auto
+    return f"jobs {config.jobs} ({config.sources['jobs']}); asr auto is {auto.name}: {auto.why}"
 
 
 def _store(config: Config) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Self
@@ -75,7 +75,10 @@ class Reading:
         """
         if self._crew is None:
             pipeline = self._open.enter_context(self._open_pipeline())
-            self.asr, self._crew = pipeline.asr, self._open.enter_context(_crew(pipeline, self._jobs))
+            twins = [pipeline.twin() for _ in range(self._jobs - 1)]
+            for twin in twins:  # their decoders would wait for work as long as this process lives
+                self._open.callback(twin.interrupt)
+            self.asr, self._crew = pipeline.asr, self._open.enter_context(_crew([pipeline, *twins]))
         self._in_work.add(video_id)
         self._crew.give(Job(found, video_id))
 
@@ -90,9 +93,7 @@ class Reading:
                 yield told
 
 
-def _crew(pipeline: Pipeline, jobs: int) -> Abreast[Job, Progress, Processed]:
-    pipelines = [pipeline, *(pipeline.twin() for _ in range(jobs - 1))]
-
+def _crew(pipelines: Sequence[Pipeline]) -> Abreast[Job, Progress, Processed]:
     def working(one: Pipeline) -> Callable[[Job], Generator[Progress, None, Processed]]:
         return lambda job: one.process(job.found.path)
 

@@ -16,7 +16,9 @@ from savecli.query import phrase
 from savecli.store import Store
 
 COMMANDS = [
+    "bench",
     "completion",
+    "daemon",
     "demo",
     "doctor",
     "dupes",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from savecli import config
+from savecli import config, machine, tuned
 from savecli.errors import ConfigError
 
 
@@ -195,3 +195,70 @@ def test_jobs_that_make_no_sense_are_refused(home, monkeypatch, value):
     monkeypatch.setenv("SAVE_JOBS", value)
     with pytest.raises(ConfigError, match="SAVE_JOBS"):
         config.load()
+
+
+@pytest.fixture
+def tuning(home):
+    """Remembers what was measured on this machine; returns the record."""
+
+    def write(**changes):
+        fields = {
+            "machine": machine.fingerprint(),
+            "device": "auto",
+            "jobs": 5,
+            "without_speech_x": 100.0,
+            "speech_x": {"tiny.en": 50.0, "base": 5.0},
+            "measured_on": "2026-11-28",
+        }
+        tuned.write(home, tuned.Tuned(**fields | changes))
+
+    return write
+
+
+def test_what_was_tuned_beats_the_default_and_nothing_else(home, config_file, tuning, monkeypatch):
+    tuning()
+    settings = config.load()
+    assert (settings.jobs, settings.sources["jobs"]) == (5, "tuned")
+    path = config_file("jobs = 2")
+    settings = config.load()
+    assert (settings.jobs, settings.sources["jobs"]) == (2, str(path))
+    monkeypatch.setenv("SAVE_JOBS", "3")
+    assert config.load().sources["jobs"] == "SAVE_JOBS"
+    assert config.load(jobs=1).sources["jobs"] == "--jobs"
+
+
+def test_auto_that_is_asked_for_is_one_for_each_core_whatever_was_tuned(home, config_file, tuning):
+    tuning(jobs=machine.n_cores() + 20)
+    config_file('jobs = "auto"')
+    assert config.load().jobs <= machine.n_cores()
+
+
+@pytest.mark.parametrize("changes", [{"machine": "another"}, {"device": "cuda"}])
+def test_what_was_tuned_elsewhere_does_not_count(home, tuning, changes):
+    tuning(**changes)
+    assert config.load().sources["jobs"] == "default"
+
+
+def test_tuning_leaves_the_default_model_alone(home, tuning):
+    tuning()
+    settings = config.load(language="en")
+    assert (settings.asr, settings.sources["asr"]) == ("base", "default")
+    assert settings.asr_auto.name == "tiny.en"
+
+
+def test_asr_auto_is_replaced_and_says_why(home, tuning, monkeypatch):
+    tuning()
+    monkeypatch.setenv("SAVE_ASR", "auto")
+    settings = config.load(language="en")
+    assert settings.asr == "tiny.en"
+    assert settings.sources["asr"].startswith("SAVE_ASR: auto, ")
+    assert "2026-11-28" in settings.sources["asr"]
+    assert config.load().asr == "base"
+
+
+def test_asr_auto_takes_a_pulled_model_while_its_weights_are_there(home, tuning, tmp_path):
+    tuning(speech_x={"base": 50.0, "small": 50.0})
+    assert config.load(asr="auto", model_dir=tmp_path).asr == "base"
+    (tmp_path / "whisper-small").mkdir()
+    (tmp_path / "whisper-small" / "model.bin").touch()
+    assert config.load(asr="auto", model_dir=tmp_path).asr == "small"

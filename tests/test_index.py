@@ -739,6 +739,16 @@ def test_several_files_at_a_time_give_the_same_library(bench, many, parrot, tmp_
     assert bench.n_opened == bench.n_closed == 2, "the models are opened once for all"
 
 
+def test_no_decoder_outlives_a_run_of_several(bench, many):
+    started = []
+    real = Pipeline.twin
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pipeline, "twin", lambda self: started.append(real(self)) or started[-1])
+        bench.run(jobs=3)
+    assert len(started) == 2
+    assert [twin._decoder._child for twin in started] == [None, None]
+
+
 def test_each_of_several_videos_is_stored_before_it_is_told(bench, many):
     for event in bench.events(jobs=3):
         if isinstance(event, Indexed):

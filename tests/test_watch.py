@@ -290,7 +290,9 @@ def test_it_follows_a_folder_and_keeps_nothing_of_what_it_told(tmp_path, decoder
     tracemalloc.stop()
     assert told[0] == [Skipped, Planned, Summary]
     assert told[1:] == [[Planned, Indexed, Summary]] * 59
-    assert max(sizes[50:]) < max(sizes[5:15]) + 200_000
+    # Once, Python's table of interned names may double, by megabytes where other tests have loaded much.
+    steps = sorted(after - before for before, after in itertools.pairwise(sizes[10:]))
+    assert sum(steps[:-1]) < 200_000
     with Store.open(home, identity=None, mode="read") as store:
         assert store.counts().n_videos == 2
         assert store.check() == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from savecli import __version__
-from savecli.cli import evaluate, everyday, keep, model, moments, more, search, train, upkeep
+from savecli.cli import daemon, evaluate, everyday, keep, measure, model, moments, more, search, train, upkeep
 from savecli.cli.common import DONE, EXPECTED, NOTHING, ReaderLeftError, Shell, everywhere
 
 __all__ = ["DONE", "EXPECTED", "NOTHING", "ReaderLeftError", "cli"]
@@ -27,6 +27,6 @@ def cli(**_: object) -> None:
     """  # noqa: D301 - click reads the escape as: leave this paragraph's lines alone
 
 
-for module in (everyday, search, moments, more, keep, upkeep, evaluate, train, model):
+for module in (everyday, search, daemon, moments, more, keep, upkeep, measure, evaluate, train, model):
     for command in module.COMMANDS:
         cli.add_command(command)

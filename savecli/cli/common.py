@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DONE, NOTHING, EXPECTED = 0, 1, 2
 ASR_PULLED = ("tiny", "small", "medium", "large-v3", "large-v3-turbo")
-ASR_CHOICES = ("base", "tiny.en", "openai/base", "openai/tiny.en", "off", *ASR_PULLED)
+ASR_CHOICES = ("auto", "base", "tiny.en", "openai/base", "openai/tiny.en", "off", *ASR_PULLED)
 NICENESS = 15
 PATH = click.Path(path_type=Path)
 Command = Callable[..., Any]
@@ -51,10 +51,47 @@ def everywhere(command: Command) -> Command:
     options = (
         click.option("--home", type=PATH, help="Folder of the store and its settings.  [env: SAVE_HOME]"),
         click.option(
-            "--offline", is_flag=True, default=None, help="Open no socket at all.  [env: SAVE_OFFLINE]"
+            "--offline",
+            is_flag=True,
+            default=None,
+            help="Open no network connection.  [env: SAVE_OFFLINE]",
         ),
         click.option("-v", "--verbose", is_flag=True, default=None, help="Say more."),
         click.option("-q", "--quiet", is_flag=True, default=None, help="Say less."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def what_computes(command: Command) -> Command:
+    """Options of the commands that index: what listens and computes, and how much at a time."""
+    options = (
+        click.option(
+            "--asr",
+            type=click.Choice(ASR_CHOICES),
+            help="What listens; auto takes the best model that is fast enough here.  [default: base]",
+        ),
+        click.option(
+            "--language", metavar="CODE", help="What is spoken, as in en or de.  [default: it is detected]"
+        ),
+        click.option(
+            "--device",
+            type=click.Choice(("auto", "cpu", "cuda", "mps")),
+            help="What computes.  [default: auto]",
+        ),
+        click.option(
+            "--jobs",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Files read at a time.  [default: as tuned, or one for each core]",
+        ),
+        click.option(
+            "--batch-size",
+            metavar="N|auto",
+            help="Segments looked at together; fewer where memory does not suffice. More pays on a GPU alone."
+            "  [default: auto]",
+        ),
     )
     for option in reversed(options):
         command = option(command)

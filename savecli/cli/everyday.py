@@ -12,7 +12,6 @@ import click
 
 from savecli.cli import moments
 from savecli.cli.common import (
-    ASR_CHOICES,
     DONE,
     NOTHING,
     PATH,
@@ -25,6 +24,7 @@ from savecli.cli.common import (
     pipelines,
     said,
     settings,
+    what_computes,
 )
 
 if TYPE_CHECKING:
@@ -63,23 +63,7 @@ class Tell(Protocol):
     metavar="SECONDS",
     help="How often --watch looks.",
 )
-@click.option("--asr", type=click.Choice(ASR_CHOICES), help="What listens.  [default: base]")
-@click.option("--language", metavar="CODE", help="What is spoken, as in en or de.  [default: it is detected]")
-@click.option(
-    "--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), help="What computes.  [default: auto]"
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Files read at a time.  [default: one for each core]",
-)
-@click.option(
-    "--batch-size",
-    metavar="N|auto",
-    help="Segments looked at together; fewer where memory does not suffice. More pays on a GPU alone."
-    "  [default: auto]",
-)
+@what_computes
 @click.option("--background", is_flag=True, help="Give way to other work on this machine.")
 @as_json
 @everywhere
@@ -97,8 +81,8 @@ def index(
 ) -> int:
     """Add or refresh folders and files.
 
-    What is in the store and unchanged on disk is left alone, so the same command brings a library up to date;
-    an interrupted run goes on where it stopped. Exit code 1 if files were skipped.
+    What is in the store and unchanged on disk is left alone, whatever --asr says now: the same command brings
+    a library up to date, and an interrupted run goes on where it stopped. Exit code 1 if files were skipped.
 
     A file that is gone from its drive is kept for 30 days, and forgotten by the next run after that. What
     lies on a drive that is not mounted is kept for good. Nothing is ever removed from disk.

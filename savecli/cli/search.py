@@ -21,11 +21,12 @@ from savecli.cli.common import (
     said,
     searcher,
     settings,
+    warm,
 )
 
 if TYPE_CHECKING:
     from savecli.config import Config
-    from savecli.datatypes import Ask, Results
+    from savecli.datatypes import Ask, Results, Show
 
 NEAREST = 3
 """How many moments --all shows where none of them is an answer."""
@@ -296,10 +297,9 @@ def _lines(name: str) -> list[str]:
 
 
 def _run(config: Config, asks: Sequence[Ask], given: Given) -> list[Results]:
-    """Every query on one opened store, with one model, which is loaded if one of them has a meaning."""
+    """What every query finds, from a daemon as far as there is one that answers."""
+    from savecli.datatypes import Show
     from savecli.query import require
-    from savecli.search import Show
-    from savecli.search import search as run
 
     for ask in asks:
         require(ask)
@@ -310,13 +310,42 @@ def _run(config: Config, asks: Sequence[Ask], given: Given) -> list[Results]:
         copies=given["copies"],
         explain=given["explain"],
     )
-    like = given["like"]
-    needs = like is not None or any(ask.parts or ask.against for ask in asks)
+    needs = given["like"] is not None or any(ask.parts or ask.against for ask in asks)
+    found = _asked(config, asks, show, given, needs=needs)
+    if len(found) < len(asks):
+        found += _searched(config, asks[len(found) :], show, given["like"], needs=needs)
+    return [_few(results) for results in found] if given["show_all"] and not _is_given("top_k") else found
+
+
+def _asked(config: Config, asks: Sequence[Ask], show: Show, given: Given, *, needs: bool) -> list[Results]:
+    """What a daemon finds; nothing in a shell, which is warm itself, and for an example."""
+    if given["like"] is not None or warm(config) is not None:
+        return []
+
+    def tell(why: str) -> None:
+        if said("verbose", given["verbose"]):
+            from savecli import render
+
+            render.warn(f"searched without a daemon: {why}")
+
+    if not config.daemon_file.exists():  # most often; what would ask is not even imported
+        tell("none runs")
+        return []
+    from savecli import caller
+
+    return caller.found(config, asks, show, has_meaning=needs, tell=tell)
+
+
+def _searched(
+    config: Config, asks: Sequence[Ask], show: Show, like: str | None, *, needs: bool
+) -> list[Results]:
+    """Every query on one opened store, with one model, which is loaded if one of all has a meaning."""
+    from savecli.search import search as run
+
     encoder = searcher(config) if needs else None
     with opened(config, encoder.identity if encoder else None) as store:
         example = None if like is None or encoder is None else examined(like, config, store, encoder)
-        found = [run(ask, store, encoder, show=show, example=example) for ask in asks]
-    return [_few(results) for results in found] if given["show_all"] and not _is_given("top_k") else found
+        return [run(ask, store, encoder, show=show, example=example) for ask in asks]
 
 
 def _few(results: Results) -> Results:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -22,6 +23,10 @@ from savecli.cli.common import (
     settings,
 )
 from savecli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from savecli.config import Config
+    from savecli.tuned import Tuned
 
 
 @click.command()
@@ -63,15 +68,38 @@ def relink(old: Path, new: Path, dry_run: bool, as_json: bool, **common: Unpack[
 
 
 @click.command()
+@click.option("--tune", is_flag=True, help="Measure which settings are fastest here, and remember them.")
 @as_json
 @everywhere
-def doctor(as_json: bool, **common: Unpack[Common]) -> int:
-    """Check that this machine can do the job, and say what to do where it cannot."""
+def doctor(tune: bool, as_json: bool, **common: Unpack[Common]) -> int:
+    """Check that this machine can do the job, and say what to do where it cannot.
+
+    With --tune it measures instead, for about a minute, on made-up videos and speech (pip install
+    'savecli[toy]'): with how many --jobs indexing is fastest, and for --asr auto how fast each Whisper model
+    listens that is there. What it finds is kept in tuned.json in the home folder. It holds on this machine
+    only, where neither a flag nor the environment nor config.toml says otherwise. Leave the machine alone
+    meanwhile. Removing the file undoes it.
+    """
     from savecli import library, render
 
     config = settings(**common)
+    if tune:
+        found, path = _tune(config, as_json=as_json)
+        render.tuned(found, path, settings(**common).asr_auto, as_json=as_json)
+        return DONE
     everything_ok = render.checks(library.doctor(config), library.versions(), as_json=as_json)
     return DONE if everything_ok else EXPECTED
+
+
+def _tune(config: Config, *, as_json: bool) -> tuple[Tuned, Path]:
+    """What was measured, and the file that remembers it."""
+    from savecli import render, tuned
+    from savecli.tune import tune
+    from savecli.watch import ended_by_sigterm
+
+    with ended_by_sigterm(), closing(tune(config)) as work:
+        found = render.tune_watch(work, as_json=as_json)
+    return found, tuned.write(config.home, found)
 
 
 @click.command()

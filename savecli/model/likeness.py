@@ -132,7 +132,7 @@ def _cosines(rows: Rows, stack: Stack, n: int) -> tuple[Values, NDArray[np.int64
     found, places = np.full(n, -np.inf), np.full(n, -1)
     if not len(stack.rows):
         return found, places
-    owners, first, counts = np.unique(stack.owners, return_index=True, return_counts=True)
+    owners, first, counts = stack.runs()
     cosines = rows @ stack.rows.T
     within = np.maximum.reduceat(cosines, first, axis=1).mean(axis=0)
     nearest = cosines.max(axis=0)

@@ -23,7 +23,7 @@ Shapes: n segments, R rows, D embedding, Q queries. numpy only: a search imports
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -68,7 +68,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
-    """Rows of n segments on one another: (R, D), and (R,) the place of the segment that each belongs to."""
+    """Rows of n segments on one another: (R, D), and (R,) the place of the segment of each, ascending."""
 
     rows: Rows
     owners: NDArray[np.int64]
@@ -79,6 +79,12 @@ class Stack:
         counts = [len(r) for r in rows]
         stacked = np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
         return cls(stacked, np.repeat(np.arange(len(rows)), counts))
+
+    def runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The segments that have rows, where the rows of each begin, and how many they are: (M,) each."""
+        # numpy.unique says as much, and like numpy.quantile imports numpy.ma for it: 15 ms of a new process.
+        first = np.flatnonzero(np.diff(self.owners, prepend=-1))
+        return self.owners[first], first, np.diff(first, append=len(self.owners))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,7 +148,9 @@ class Step:
 
     def __call__(self, cosines: Values) -> Values:
         """(n,) -> (n,); what is not there, ABSENT, is no evidence."""
-        result: Values = self.weight * np.logaddexp(0, self.slope * (cosines - self.centre))
+        x = self.slope * (cosines - self.centre)
+        # As numpy.logaddexp(0, x), which has no vector instructions: fifteen times as fast.
+        result: Values = self.weight * (np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
         return result
 
 
@@ -233,9 +241,9 @@ class Score:
     def usual(self, terms: Sequence[Term], candidates: Candidates) -> Values:
         """(n, 3), what the cohort finds by these terms in each candidate, on average over its queries."""
         rows = {term: self.cohort[term] for term in terms if term in self.cohort}
-        if not rows:
-            return np.zeros((candidates.n, len(MODALITIES)))
-        mean: Values = self._found(rows, None, candidates).mean(axis=0)
+        mean = np.zeros((candidates.n, len(MODALITIES)))
+        for place, found in self._pieces(rows, None, candidates):
+            mean[:, place] += found.mean(axis=0)
         return mean
 
     def cosines(
@@ -262,17 +270,23 @@ class Score:
 
     def _found(self, rows: Mapping[Term, Rows], exact: Values | None, candidates: Candidates) -> Values:
         """(Q, n, 3), not negative; see `cosines`."""
-        cosines = self.cosines(rows, candidates, exact)
-        found = {term: self.steps[term](values) for term, values in cosines.items()}
         n_queries = len(next(iter(rows.values())))
-        by_modality = np.zeros((n_queries, candidates.n, len(MODALITIES)))
-        for column, modality in enumerate(MODALITIES):
-            if modality in found:
-                by_modality[:, :, column] = found[modality]
-        if "fused" in found:
-            shares = _shares(rows["fused"], candidates.parts, candidates.n)
-            by_modality += found["fused"][:, :, None] * shares
-        return by_modality
+        by_modality = np.zeros((len(MODALITIES), n_queries, candidates.n))  # in this order it is quickest
+        for place, found in self._pieces(rows, exact, candidates):
+            by_modality[place] += found
+        return np.moveaxis(by_modality, 0, 2)
+
+    def _pieces(
+        self, rows: Mapping[Term, Rows], exact: Values | None, candidates: Candidates
+    ) -> Iterator[tuple[int, Values]]:
+        """What each term finds, (Q, n), and the place of the modality that it speaks for."""
+        for term, cosines in self.cosines(rows, candidates, exact).items():
+            found = self.steps[term](cosines)
+            if term != "fused":
+                yield MODALITIES.index(term), found
+            else:
+                shares = _shares(rows[term], candidates.parts, candidates.n)
+                yield from ((place, found * share) for place, share in enumerate(shares))
 
     def _seen(self, rows: Rows, candidates: Candidates) -> Values:
         """Half the pooled row's cosine, half the soft maximum over frames, as in SAVE section 3.4."""
@@ -280,19 +294,20 @@ class Score:
         frames = candidates.frames
         if frames is None or not len(frames.rows):
             return pooled
-        top = _highest(frames, rows, candidates.n)
-        local = rows @ frames.rows.T
-        there, first, counts = np.unique(frames.owners, return_index=True, return_counts=True)
-        raised = np.exp(self.sharpness * (local - top[:, frames.owners]))
-        means = np.add.reduceat(raised, first, axis=1) / counts
+        there, first, counts = frames.runs()
+        local = frames.rows @ rows.T
+        top = _tops(local, first, counts)
+        raised = np.exp(self.sharpness * (local - np.repeat(top, counts, axis=0)))
+        means = np.add.reduceat(raised, first, axis=0) / counts[:, None]
         soft = np.full_like(pooled, ABSENT)
-        soft[:, there] = top[:, there] + np.log(means) / self.sharpness
+        soft[:, there] = (top + np.log(means) / self.sharpness).T
         return (pooled + soft) / 2
 
     def background(self, aim: Aim, evidence: Values, n_segments: int) -> Background:
         """From a query's evidence for some segments of a library, (n,), and how many it holds in all."""
         prior, n = self.calibrations[aim], len(evidence)
-        middle, high = np.quantile(evidence, (0.5, 0.9)) if n else (prior.prior_median, 0.0)
+        places = np.linspace(0, 1, n)
+        middle, high = np.interp((0.5, 0.9), places, np.sort(evidence)) if n else (prior.prior_median, 0.0)
         trust = n / (n + prior.prior_n)
         return Background(
             median=trust * float(middle) + (1 - trust) * prior.prior_median,
@@ -339,9 +354,18 @@ def _highest(stack: Stack, rows: Rows, n: int) -> Values:
     """(Q, D) -> (Q, n), the highest cosine of each segment; ABSENT where it has no row."""
     values = np.full((len(rows), n), ABSENT)
     if len(stack.rows):
-        owners, first = np.unique(stack.owners, return_index=True)
-        values[:, owners] = np.maximum.reduceat(rows @ stack.rows.T, first, axis=1)
+        owners, first, counts = stack.runs()
+        values[:, owners] = _tops(stack.rows @ rows.T, first, counts).T
     return values
+
+
+def _tops(cosines: Rows, first: NDArray[np.int64], counts: NDArray[np.int64]) -> Rows:
+    """(R, Q) -> (M, Q), the highest of each run of rows; see `Stack.runs`."""
+    tops = cosines[first]
+    for place in range(1, counts.max()):  # numpy.maximum.reduceat says as much, in twenty times the time
+        more = counts > place
+        tops[more] = np.maximum(tops[more], cosines[first[more] + place])
+    return tops
 
 
 def _places(stack: Stack | None, row: Rows, n: int) -> NDArray[np.int64]:
@@ -350,19 +374,21 @@ def _places(stack: Stack | None, row: Rows, n: int) -> NDArray[np.int64]:
     if stack is None or not len(stack.rows):
         return places
     cosines = stack.rows @ row
-    owners, first, counts = np.unique(stack.owners, return_index=True, return_counts=True)
+    owners, first, counts = stack.runs()
     order = np.lexsort((-np.arange(len(cosines)), cosines, stack.owners))
     places[owners] = order[first + counts - 1] - first
     return places
 
 
-def _shares(rows: Rows, parts: Stack, n: int) -> Values:
-    """(Q, n, 3), the share of the fused cosine that each modality brought; what is against it: none."""
-    brought = np.zeros((len(rows), n, 3))
-    if len(parts.rows):
-        brought[:, parts.owners[::3]] = np.maximum(0, rows @ parts.rows.T).reshape(len(rows), -1, 3)
-    total = brought.sum(axis=2, keepdims=True)
-    shares: Values = np.divide(brought, total, out=np.zeros_like(brought), where=total > 0)
+def _shares(rows: Rows, parts: Stack, n: int) -> Sequence[Values]:
+    """For each modality (Q, n), the share of the fused cosine that it brought; what is against it: none."""
     # Where nothing speaks for it, what little evidence there is belongs to the frames that were fused.
-    shares[..., 0] = np.where(total[..., 0] > 0, shares[..., 0], 1)
-    return shares
+    if not len(parts.rows):
+        return [np.ones((len(rows), n))]
+    brought = np.zeros((len(MODALITIES), len(rows), n))
+    for place in range(len(MODALITIES)):
+        brought[place][:, parts.owners[::3]] = np.maximum(0, rows @ parts.rows[place::3].T)
+    total = brought.sum(axis=0)
+    shares: Values = np.divide(brought, total, out=np.zeros_like(brought), where=total > 0)
+    shares[0][total <= 0] = 1
+    return list(shares)

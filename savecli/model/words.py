@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 _WORD = re.compile(r"(\w+)(?:['\u2019]\w+)*")  # of "dog's" and "it's" the first part alone
 _ENDINGS = ("ing", "ed", "es", "s")
@@ -23,11 +23,21 @@ _STOP = frozenset(_STOP_WORDS.split())
 
 def content(text: str) -> list[str]:
     """The stems of its words without those that stand in every sentence; case and accents folded."""
+    return [_stem(word) for word in _WORD.findall(_plain(text)) if word not in _STOP]
+
+
+def mentioned(text: str, stems: Collection[str]) -> list[str]:
+    """The `content` of a text, or nothing where none of `stems` is in it: that is told without its words."""
+    plain = _plain(text)  # a word begins with its stem
+    return content(text) if any(stem in plain for stem in stems) else []
+
+
+def _plain(text: str) -> str:
     plain = text.casefold()
-    if not plain.isascii():
-        folded = unicodedata.normalize("NFKD", plain)
-        plain = "".join(c for c in folded if not unicodedata.combining(c))
-    return [_stem(word) for word in _WORD.findall(plain) if word not in _STOP]
+    if plain.isascii():
+        return plain
+    folded = unicodedata.normalize("NFKD", plain)
+    return "".join(c for c in folded if not unicodedata.combining(c))
 
 
 @functools.lru_cache(maxsize=1 << 16)  # a search stems all that is said in hundreds of segments

@@ -74,7 +74,7 @@ def index_table(
     events: Iterable[records.Event], *, quiet: bool = False, verbose: bool = False, terse: bool = False
 ) -> records.Summary:
     """Events as lines, with a progress bar where somebody watches; `terse` leaves out the sum of them."""
-    with _Watch(quiet=quiet) as watch:
+    with Watch(quiet=quiet) as watch:
         for event in events:
             watch.see(event)
             text = _index_line(event, verbose=verbose)
@@ -134,7 +134,7 @@ def _stages(footage_s: float, stage_s: Mapping[str, float]) -> str:
     )
 
 
-class _Watch:
+class Watch:
     """The progress of an index run: a bar on stderr, always moving, where that is a terminal."""
 
     def __init__(self, *, quiet: bool) -> None:
@@ -149,7 +149,7 @@ class _Watch:
         self._stage_s: defaultdict[str, float] = defaultdict(float)
         self._started = time.monotonic()
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Watch:
         self._bar.start()
         return self
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from savecli.search.flow import Show, search
+from savecli.datatypes import Show
+from savecli.search.flow import search
 from savecli.search.scoring import QueryEncoder, gather
 from savecli.search.snippet import CHARACTERS as SNIPPET_CHARACTERS
 

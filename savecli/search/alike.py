@@ -37,7 +37,7 @@ class Alike:
         own = frozenset(
             s.segment_id for s in segments if s.start_s < example.end_s and s.end_s > example.start_s
         )
-        library, n_segments = sample(store, frames=True)
+        library, n_segments = sample(store, in_detail=True)
         return cls(example=example, library=library, n_segments=n_segments, own=own)
 
     def answer(self, candidates: Candidates) -> Answer:

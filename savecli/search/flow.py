@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from savecli import query as language
-from savecli.datatypes import Ask, Moment, Results, Where
+from savecli.datatypes import Ask, Moment, Results, Show, Where
 from savecli.errors import QueryError
 from savecli.media.scan import whole
 from savecli.media.volumes import Volumes
@@ -23,7 +23,7 @@ from savecli.search import alike, bounds, exact, moments, names, snippet
 from savecli.search.alike import Alike
 from savecli.search.moments import Draft, Scored
 from savecli.search.scoring import Answer, QueryEncoder, Text, answer, explain, gather, read
-from savecli.store import Store, StoredSegment
+from savecli.store import Store, StoredSegment, StoredVideo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,25 +38,6 @@ EXACT_SHARE = 0.5
 """Of the score, for exact words that are said, where something else is asked too; all of it, where not."""
 ENOUGH_PLACES = 1000
 MOST_BELOW = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Show:
-    """How results are shown.
-
-    Attributes:
-        top_k: how many moments, or videos.
-        threshold: score below which nothing matches; None takes the model's own, 0 shows all.
-        by_video: puts the moments of a video together.
-        copies: also shows moments that show and say what a better one of another video does.
-        explain: tells how each score came about.
-    """
-
-    top_k: int = 10
-    threshold: float | None = None
-    by_video: bool = False
-    copies: bool = False
-    explain: bool = False
 
 
 def search(
@@ -131,6 +112,7 @@ class _Search:
         self._texts: list[Text] = []
         self._alike = None if example is None else Alike.of(example, store)
         self._names = names.Names()
+        self._named: dict[str, StoredVideo | None] = {}
         self._is_exact = True
         self._lacked_graph = False
         self._has_more = False
@@ -146,8 +128,8 @@ class _Search:
         drafts.sort(key=lambda draft: draft.order)
         own = self._threshold()
         least = own if self._show.threshold is None else self._show.threshold
-        passed = [draft for draft in drafts if draft.is_exact or draft.score >= least]
-        below = (draft for draft in drafts if not draft.is_exact and draft.score < least)
+        passed = [draft for draft in drafts if draft.place or draft.score >= least]
+        below = (draft for draft in drafts if not draft.place and draft.score < least)
         chosen = self._chosen(passed)
         apart = (moments.beside(self._refined(draft), chosen) for draft in islice(below, MOST_BELOW))
         nearest = next((draft for draft in apart if draft is not None), None)
@@ -187,8 +169,7 @@ class _Search:
         n_final = max(N_FINAL, FINAL_SHARE * self._show.top_k)
         if len(ids) <= n_final:
             return ids
-        spoken = self._store.utterances(ids, timed=False)
-        found = self._answer(ids, gather(self._store, ids, spoken, frames=False))
+        found = self._answer(ids, gather(self._store, ids, texts=self._texts, in_detail=False))
         best = np.lexsort((-found.evidence, -found.scores))[:n_final]
         return [ids[i] for i in np.sort(best)]
 
@@ -208,7 +189,7 @@ class _Search:
         """These segments with what all texts, and the example, find in them."""
         assert self._encoder is not None  # noqa: S101 - who asks for more than exact words has one
         times, spoken = self._store.frame_times(ids), self._store.utterances(ids, timed=False)
-        candidates = gather(self._store, ids, spoken)
+        candidates = gather(self._store, ids, texts=self._texts)
         found = self._answer(ids, candidates)
         said = _best_utterances(self._said_rows(), candidates.said, [len(spoken[i]) for i in ids])
         scored = []
@@ -291,11 +272,6 @@ class _Search:
 
     def _quoted(self, place: exact.Place) -> Draft:
         segments = self._around(place)
-        first, last = place.marks[0].utterance, place.marks[-1].utterance
-        utterances = self._store.utterances_from(place.video_id, first, last - first + 1)
-        marks: list[list[tuple[int, int]]] = [[] for _ in utterances]
-        for mark in place.marks:
-            marks[mark.utterance - first].append((mark.start, mark.end))
         return Draft(
             segments=tuple(segments),
             best=segments[0],
@@ -303,16 +279,25 @@ class _Search:
             end_s=place.end_s,
             best_s=place.start_s,
             why={"seen": 0.0, "heard": 0.0, "said": 1.0},
-            snippet=snippet.quoted(utterances, marks),
-            is_exact=True,
+            place=place,
         )
+
+    def _snippet(self, place: exact.Place) -> snippet.Snippet:
+        """The words around exact words."""
+        first, last = place.marks[0].utterance, place.marks[-1].utterance
+        utterances = self._store.utterances_from(place.video_id, first, last - first + 1)
+        marks: list[list[tuple[int, int]]] = [[] for _ in utterances]
+        for mark in place.marks:
+            marks[mark.utterance - first].append((mark.start, mark.end))
+        return snippet.quoted(utterances, marks)
 
     def _around(self, place: exact.Place) -> list[StoredSegment]:
         """The segments that a place touches; where it lies in none, one for itself."""
         segments = self._store.segments_within(place.video_id, place.start_s, place.end_s)
         if segments:
             return segments
-        video = self._store.named(place.video_id)
+        video = self._named.setdefault(place.video_id) or self._store.named(place.video_id)
+        self._named[place.video_id] = video
         alone = StoredSegment(
             segment_id=moments.NO_SEGMENT,
             video_id=place.video_id,
@@ -364,7 +349,7 @@ class _Search:
     def _moment(self, draft: Draft) -> Moment:
         if self._show.explain and draft.scored is not None and self._encoder is not None:
             ids = [draft.best.segment_id]
-            candidates = self._names.told(ids, gather(self._store, ids, self._store.utterances(ids)))
+            candidates = self._names.told(ids, gather(self._store, ids, texts=self._texts))
             near = self._names.near(ids)
             (terms,) = explain(self._texts, candidates, self._encoder.score, near)
             like = self._alike.explain(candidates) if self._alike else []
@@ -373,7 +358,9 @@ class _Search:
 
     def _refined(self, draft: Draft) -> Draft:
         """A draft with its ends, and what is said there; exact words have both."""
-        if draft.is_exact or draft.scored is None or self._encoder is None:
+        if draft.place is not None:
+            return replace(draft, snippet=self._snippet(draft.place))
+        if draft.scored is None or self._encoder is None:
             return draft
         wanted = self._names.words | {
             word for text in self._texts if not text.is_against for word in text.query.words

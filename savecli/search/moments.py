@@ -19,6 +19,8 @@ from savecli.store import Store, StoredSegment
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from savecli.search.exact import Place
+
 JOIN_SHARE = 0.6  # a neighbour belongs to a moment if its evidence is at least this share of the best's
 MOST_LOOKED_AT = 25
 """Drafts for each that is shown: copies of copies have an end."""
@@ -61,7 +63,7 @@ class Draft:
 
     Attributes:
         segments: that it lies in, in order of time; `best` is the one that answers best.
-        is_exact: whether exact words are said in it: no threshold applies.
+        place: where exact words are said in it, if that is why it is one: no threshold applies.
         copies: see `Moment`.
     """
 
@@ -73,7 +75,7 @@ class Draft:
     why: Mapping[str, float]
     snippet: Snippet = field(default_factory=lambda: Snippet(""))
     scored: Scored | None = None
-    is_exact: bool = False
+    place: Place | None = None
     copies: int = 0
     terms: tuple[Terms, ...] = ()
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from savecli.datatypes import Ask, MediaSpec, Part, Terms, Utterance
+from savecli.datatypes import Ask, MediaSpec, Part, Terms
 from savecli.model.score import MODALITIES, TERMS, Background, Candidates, Query, Score, Stack
-from savecli.model.words import content
+from savecli.model.words import content, mentioned
 from savecli.store import Kind, Store
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Answer:
 
 def read(ask: Ask, store: Store, encoder: QueryEncoder) -> list[Text]:
     """The texts of a query; the background of each is measured on a sample of the whole library."""
-    library, n_segments = sample(store, frames=False)
+    library, n_segments = sample(store, in_detail=False)
     texts = []
     for part, is_against in [(p, False) for p in ask.parts] + [(p, True) for p in ask.against]:
         (query,) = encoder.queries(aimed(part))
@@ -84,14 +85,14 @@ def read(ask: Ask, store: Store, encoder: QueryEncoder) -> list[Text]:
     return texts
 
 
-def sample(store: Store, *, frames: bool) -> tuple[Candidates, int]:
+def sample(store: Store, *, in_detail: bool) -> tuple[Candidates, int]:
     """Some segments of the library, and how many it has; gathered once for each state of an open store."""
     kept = _SAMPLES.setdefault(store, {})
-    if frames not in kept or kept[frames].revision != store.revision:
+    if in_detail not in kept or kept[in_detail].revision != store.revision:
         ids, n_segments = store.sample(N_SAMPLE)
-        found = gather(store, ids, store.utterances(ids, timed=False), frames=frames)
-        kept[frames] = _Sample(store.revision, found, n_segments)
-    return kept[frames].candidates, kept[frames].n_segments
+        found = gather(store, ids, in_detail=in_detail)
+        kept[in_detail] = _Sample(store.revision, found, n_segments)
+    return kept[in_detail].candidates, kept[in_detail].n_segments
 
 
 class _Sample(NamedTuple):
@@ -117,23 +118,34 @@ def aimed(part: Part) -> Ask:
 
 
 def gather(
-    store: Store, ids: Sequence[int], spoken: Mapping[int, Sequence[Utterance]], *, frames: bool = True
+    store: Store, ids: Sequence[int], *, texts: Sequence[Text] | None = None, in_detail: bool = True
 ) -> Candidates:
-    """What the store has of these segments, stacked for the score; `spoken` as `Store.utterances` has it."""
+    """What the store has of these segments, stacked for the score.
 
-    def stack(kind: Kind) -> Stack:
-        rows, counts = store.stacked(kind, ids)
-        return Stack(rows, np.repeat(np.arange(len(ids)), counts))
-
+    Args:
+        store: open, in a snapshot.
+        ids: of the segments.
+        texts: what will be asked; nothing is told of words that are in none. None tells all words.
+        in_detail: with the rows of frames and the parts of the fused rows, two thirds of all. Without them
+            totals are those of the pooled rows, and reasons are not told.
+    """
+    stems = None if texts is None else {stem for text in texts for stem in text.query.words}
+    spoken = store.texts_by_segment(ids) if stems is None or stems else {}
+    read = content if stems is None else partial(mentioned, stems=stems)
+    kinds: tuple[Kind, ...] = ("seen", "heard", "said", "fused", *(("frames", "parts") if in_detail else ()))
+    stacks = {
+        kind: Stack(rows, np.repeat(np.arange(len(ids)), counts))
+        for kind, (rows, counts) in store.stacks(kinds, ids).items()
+    }
     return Candidates(
         n=len(ids),
-        seen=stack("seen"),
-        frames=stack("frames") if frames else None,
-        heard=stack("heard"),
-        said=stack("said"),
-        fused=stack("fused"),
-        parts=stack("parts"),
-        spoken=[frozenset(word for u in spoken[i] for word in content(u.text)) for i in ids],
+        seen=stacks["seen"],
+        frames=stacks.get("frames"),
+        heard=stacks["heard"],
+        said=stacks["said"],
+        fused=stacks["fused"],
+        parts=stacks.get("parts", Stack.of([])),
+        spoken=[frozenset(word for said in spoken.get(i, ()) for word in read(said)) for i in ids],
     )
 
 

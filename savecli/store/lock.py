@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from typing import Self
 
-from filelock import FileLock, Timeout
-
 from savecli.errors import StoreBusy, StoreError
 
 try:
@@ -31,6 +29,8 @@ class WriteLock:
     """
 
     def __init__(self, home: Path) -> None:
+        from filelock import FileLock  # with what it imports .02 s, and a reader needs no lock
+
         self._note = home / "writer.json"
         self._lock = FileLock(home / "write.lock")
 
@@ -53,6 +53,8 @@ class WriteLock:
         return lock
 
     def _acquire(self) -> None:
+        from filelock import Timeout
+
         try:
             self._lock.acquire(timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 10)
         except Timeout:

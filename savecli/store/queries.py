@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from savecli.datatypes import Transcript, Utterance, Volume, Word
 from savecli.errors import StoreError
 from savecli.store.catalog import Catalog, DamagedError
-from savecli.store.graph import RowNumbers
-from savecli.store.records import KINDS, Kind, KnownFile, StoredSegment, StoredVideo
+from savecli.store.records import KINDS, KnownFile, StoredSegment, StoredVideo
 
 _VIDEO = (
     "SELECT fingerprint, duration_s, has_audio, has_video, n_segments, speech_s, language, asr, notes,"
@@ -294,6 +293,19 @@ def utterances(
     return {segment_id: tuple(found) for segment_id, found in spoken.items()}
 
 
+def texts_by_segment(catalog: Catalog, ids: Iterable[int]) -> dict[int, list[str]]:
+    """The texts of what is said in each of these segments, in order of time."""
+    wanted = list(ids)
+    spoken: dict[int, list[str]] = {segment_id: [] for segment_id in wanted}
+    rows = catalog.rows(
+        f"SELECT segment_id, text FROM utterances WHERE {_GIVEN} ORDER BY utterance_key",  # noqa: S608
+        json.dumps(wanted),
+    )
+    for segment_id, text in rows:
+        spoken[segment_id].append(text)
+    return spoken
+
+
 def frame_times(catalog: Catalog, ids: Iterable[int]) -> dict[int, NDArray[np.float64]]:
     """The times of the frames of each of these segments, (F,) float64 in seconds."""
     rows = catalog.rows(
@@ -301,54 +313,6 @@ def frame_times(catalog: Catalog, ids: Iterable[int]) -> dict[int, NDArray[np.fl
         json.dumps(list(ids)),
     )
     return {segment_id: np.frombuffer(times, dtype="<f8") for segment_id, times in rows}
-
-
-def runs_of_rows(catalog: Catalog, kind: Kind, ids: Iterable[int]) -> list[tuple[int, int, int]]:
-    """(segment_id, first row, number of rows) of each of these segments, in the order of the file."""
-    sql = f"SELECT segment_id, {kind}_start, n_{kind} FROM segments WHERE {_GIVEN} ORDER BY {kind}_start"  # noqa: S608
-    return [
-        (segment_id, start, n_rows) for segment_id, start, n_rows in catalog.rows(sql, json.dumps(list(ids)))
-    ]
-
-
-def owners(catalog: Catalog, kind: Kind, numbers: RowNumbers) -> list[int]:
-    """The segment that owns each of these living rows."""
-    sql = (
-        f"SELECT (SELECT segment_id FROM segments WHERE {kind}_start <= given.value AND n_{kind} > 0"  # noqa: S608
-        f" ORDER BY {kind}_start DESC LIMIT 1) FROM json_each(?) AS given ORDER BY given.key"
-    )
-    return [row[0] for row in catalog.rows(sql, json.dumps(numbers.tolist()))]
-
-
-def living_runs(catalog: Catalog, kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Starts and ends (R,) of the runs of rows that belong to a stored video, neighbours joined."""
-    return _joined(
-        catalog.rows(
-            "SELECT start, start + n_rows FROM spans WHERE kind = ? AND n_rows > 0 ORDER BY start", kind
-        )
-    )
-
-
-def runs_of_videos(
-    catalog: Catalog, kind: Kind, videos: Iterable[int]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The same of these videos alone, by their keys."""
-    return _joined(
-        catalog.rows(
-            "SELECT start, start + n_rows FROM spans WHERE kind = ? AND n_rows > 0"
-            " AND video_key IN (SELECT value FROM json_each(?)) ORDER BY start",
-            kind,
-            json.dumps(list(videos)),
-        )
-    )
-
-
-def _joined(rows: list[tuple[Any, ...]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    runs = np.array(rows, dtype=np.int64).reshape(-1, 2)
-    breaks = runs[1:, 0] != runs[:-1, 1]
-    first = np.concatenate([[True], breaks])[: len(runs)]
-    last = np.concatenate([breaks, [True]])[: len(runs)]
-    return runs[first, 0], runs[last, 1]
 
 
 def count(catalog: Catalog) -> dict[str, Any]:
@@ -375,7 +339,11 @@ def count(catalog: Catalog) -> dict[str, Any]:
 
 def sample(catalog: Catalog, n: int) -> tuple[list[int], int]:
     """Up to `n` segments, spread evenly over the order of indexing; and how many there are in all."""
-    n_all, first, last = catalog.rows("SELECT count(*), min(segment_id), max(segment_id) FROM segments")[0]
+    # Counted by video, and each end by itself: one statement for all three reads every segment.
+    n_all, first, last = catalog.rows(
+        "SELECT (SELECT coalesce(sum(n_segments), 0) FROM videos),"
+        " (SELECT min(segment_id) FROM segments), (SELECT max(segment_id) FROM segments)"
+    )[0]
     if n_all <= n or last - first > _SPARSE * n_all:
         ids = [row[0] for row in catalog.rows("SELECT segment_id FROM segments ORDER BY segment_id")]
         return [ids[i] for i in np.linspace(0, n_all - 1, min(n, n_all)).astype(int)], n_all

@@ -128,6 +128,10 @@ class Reader:
         """
         return queries.utterances(self._catalog, segment_ids, timed=timed)
 
+    def texts_by_segment(self, segment_ids: Iterable[int]) -> dict[int, list[str]]:
+        """The texts of what is said in each of these segments, in order of time; every id given is a key."""
+        return queries.texts_by_segment(self._catalog, segment_ids)
+
     @property
     def revision(self) -> int:
         """Another number after each change. Read it inside `snapshot`."""
@@ -175,11 +179,11 @@ class Reader:
         """For each of these segments that is stored, its rows (N, D) float32, in the order of the file."""
         return self._searcher.rows(kind, segment_ids)
 
-    def stacked(
-        self, kind: Kind, segment_ids: Sequence[int]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """(R, D) rows of these segments on one another, in the order given; and (n,) how many each has."""
-        return self._searcher.stacked(kind, segment_ids)
+    def stacks(
+        self, kinds: Sequence[Kind], segment_ids: Sequence[int]
+    ) -> dict[Kind, tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """By kind, (R, D) rows of these segments on one another, in their order; (n,) how many each has."""
+        return self._searcher.stacks(kinds, segment_ids)
 
     def nearest(
         self,

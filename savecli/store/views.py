@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from savecli.store import queries
+from savecli.store import runs
 from savecli.store.catalog import Catalog
 from savecli.store.records import Kind
 from savecli.store.vectors import Rows, RowView, map_rows, vector_path
@@ -50,7 +50,7 @@ class Views:
         """The rows of a kind. Only inside `snapshot`."""
         if kind not in self._views:
             path, n_rows, rows = self._mapped[kind]
-            starts, ends = queries.living_runs(self._catalog, kind)
+            starts, ends = runs.living(self._catalog, kind)
             self._views[kind] = RowView(path=path, rows=rows, n_rows=n_rows, starts=starts, ends=ends)
         return self._views[kind]
 

@@ -91,6 +91,7 @@ def test_doctor_is_content_with_a_machine_that_works(library):
         "weights",
         "encoder",
         "speech",
+        "speed",
         "store",
         "disk",
     ]

@@ -89,7 +89,7 @@ def test_a_video_is_worth_its_best_segment(films, stored, config, decoder, tmp_p
     fingerprints = {path.stem: video.video_id for video in store.videos() for path in video.paths}
     for column, clip in enumerate(films.test):
         ids = [s.segment_id for s in store.stored_segments(fingerprints[clip.video_id])]
-        segments = gather(store, ids, store.utterances(ids))
+        segments = gather(store, ids)
         for row, caption in enumerate(captions):
             (query,) = encoder.queries(Ask(text=caption))
             best = encoder.score.evidence(query, segments).total.max()

@@ -325,7 +325,7 @@ def test_what_lost_by_its_pooled_rows_is_not_looked_at_frame_by_frame(put, find,
         flow, "gather", lambda store, ids, *a, **k: asked.append((len(ids), k)) or gather(store, ids, *a, **k)
     )
     assert find("red", top_k=2).moments == whole
-    assert asked == [(48, {"frames": False}), (8, {})]
+    assert [(n, how.get("in_detail", True)) for n, how in asked] == [(48, False), (8, True)]
 
 
 def test_a_library_is_sampled_again_when_it_has_changed(put, find):

@@ -89,14 +89,16 @@ def test_rows_on_one_another_are_in_the_order_given(store, samples):
     samples.add(store, B, samples.content(2, 2))
     ids = [s.segment_id for v in store.videos() for s in store.stored_segments(v.video_id)]
     asked = [ids[4], ids[0], 10**6, ids[2]]
-    for kind in ("seen", "frames", "said"):
-        rows, counts = store.stacked(kind, asked)
+    for kind, (rows, counts) in store.stacks(("seen", "frames", "said"), asked).items():
         alone = store.rows(kind, asked)
         assert set(alone) == set(asked) - {10**6}
         assert counts.tolist() == [len(alone.get(i, ())) for i in asked]
         assert np.array_equal(rows, np.concatenate([alone[i] for i in asked if i in alone]))
-    rows, counts = store.stacked("seen", [])
+    ((rows, counts),) = store.stacks(["seen"], []).values()
     assert (len(rows), counts.tolist()) == (0, [])
+    assert store.texts_by_segment(asked) == {
+        i: [u.text for u in own] for i, own in store.utterances(asked).items()
+    }
 
 
 def test_what_is_said_comes_without_the_times_of_its_words_too(store, samples):

@@ -1,7 +1,8 @@
 """First on a child's PYTHONPATH: refuses sockets, and writes down what the process did.
 
 In the folder $SAVE_PROBE: a line in `sockets` and in `processes` for each, and `modules` for what was loaded
-at the end. The decoder's process inherits it.
+at the end. The decoder's process inherits it. Unix sockets reach no network: they are let through, and have a
+line in `local`.
 """
 
 import atexit
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(os.environ["SAVE_PROBE"])
+AF_UNIX = 1  # without importing socket, which not every command does
 NETWORK = {"socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
 
 
@@ -19,7 +21,9 @@ def note(file, line):
 
 
 def watch(event, arguments):
-    if event in NETWORK:
+    if event in NETWORK and getattr(arguments[0], "family", None) == AF_UNIX:
+        note("local", f"{event} {arguments[1:]}")
+    elif event in NETWORK:
         note("sockets", f"{event} {arguments[1:]}")
         raise PermissionError("this process may not use the network")
     if event == "subprocess.Popen":
