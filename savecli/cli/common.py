@@ -86,6 +86,12 @@ def what_computes(command: Command) -> Command:
             metavar="N",
             help="Files read at a time.  [default: as tuned, or one for each core]",
         ),
+        click.option(
+            "--batch-size",
+            metavar="N|auto",
+            help="Segments looked at together; fewer where memory does not suffice. More pays on a GPU alone."
+            "  [default: auto]",
+        ),
     )
     for option in reversed(options):
         command = option(command)

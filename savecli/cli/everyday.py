@@ -64,12 +64,6 @@ class Tell(Protocol):
     help="How often --watch looks.",
 )
 @what_computes
-@click.option(
-    "--batch-size",
-    metavar="N|auto",
-    help="Segments looked at together; fewer where memory does not suffice. More pays on a GPU alone."
-    "  [default: auto]",
-)
 @click.option("--background", is_flag=True, help="Give way to other work on this machine.")
 @as_json
 @everywhere
