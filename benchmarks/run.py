@@ -1,4 +1,5 @@
-"""Every benchmark in turn, into benchmarks/RESULTS.md: what `make bench` runs. About an hour on two cores.
+"""Every benchmark in turn, into benchmarks/RESULTS.md: what `make bench` runs. About three hours on two
+cores, most of it for the graphs of a million segments (answers).
 
     python benchmarks/run.py [--shared ../shared] [--only memory --only speed]
 
@@ -24,6 +25,7 @@ SECTIONS = {
     "memory": "memory.py {shared}/media/s_long.mp4",
     "words": "words.py {shared}/media",
     "search": f"latency.py {{shared}}/media --captions {CAPTIONS}",
+    "answers": "answers.py",
     "speech": "speech.py {shared}/media",
     "decode": "decode.py {shared}/media",
     "save-speed": "save_speed.py {shared}/parity --quick",
