@@ -1,7 +1,8 @@
 """The frames shown at given times, decoding as little as the file allows.
 
-Three ways, by where its key frames are: key frames alone where they lie close enough; forward with a jump to
-the key frame before the next time asked for; and plain forward, where the clock leaps or a jump landed wrong.
+Four ways: key frames alone where they lie close enough; forward with a jump to the key frame before the next
+time asked for, without pictures that no other refers to; the same with them, where they are most of what is
+shown; and plain forward, where the clock leaps or a jump landed wrong.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from savecli.media.footage import MAX_PIXELS, Frame, FrameStream, Tally, Timelin
 
 _KEY_GAP = 1.5
 """Key frames alone will do if they are never further apart than this many times the spacing asked for."""
+_REFERENCE_GAP = 0.5
+"""Pictures that others refer to will do if they are never further apart than this share of the spacing."""
 _WORTH_A_JUMP_S = 0.25
 _ROUNDING_S = 1e-3
 """Matroska's clock ticks in milliseconds."""
@@ -33,8 +36,8 @@ _ROUNDING_S = 1e-3
 Shown = tuple[int, float, VideoFrame]
 
 
-class _JumpWentWrongError(Exception):
-    """A seek landed behind its key frame, or before where we were."""
+class _WrongWayError(Exception):
+    """A seek landed behind its key frame, or before where we were; or reference pictures are rare."""
 
 
 def frames(
@@ -51,8 +54,9 @@ def frames(
     """The frame shown at each of `times_s`: the last that starts at or before it, or else the first of all.
 
     Each decoded frame is given at most once: of several times that fall on one frame, the first is answered.
-    Where key frames lie at most 1.5 times the spacing of `times_s` apart, the nearest key frame stands in,
-    and pictures that no other refers to are not smoothed at the edges of their blocks.
+    Where key frames lie at most 1.5 times the spacing of `times_s` apart, the nearest key frame stands in;
+    elsewhere the last picture that others refer to, where these lie at most half the spacing apart; and what
+    no other refers to is not smoothed at the edges of its blocks.
 
     Args:
         timeline: from `probe`, of the same file.
@@ -60,7 +64,7 @@ def frames(
         resize_px: the picture's shorter side is scaled to this, upright and with square pixels ...
         size_px: ... and its centre cropped to this many pixels square.
         resampler: "swscale" or "pillow", see `Scaler`.
-        exact: neither of the two short cuts; slower.
+        exact: none of these short cuts; slower.
         max_pixels: pictures that turn out larger are lost.
         tally: told how far the decoding is.
 
@@ -73,48 +77,51 @@ def frames(
     tally = Tally() if tally is None else tally
     scaler = partial(Scaler, resize_px=resize_px, size_px=size_px, resampler=resampler)
     options = {"max_pixels": str(max_pixels), "skip_loop_filter": "default" if exact else "noref"}
-    ways = _ways(timeline, times_s, exact=exact)
-    return FrameStream(_images(timeline, times_s, scaler, ways, options, tally), tally)
+    spacing_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
+    ways = _ways(timeline, spacing_s, exact=exact)
+    search = _Search(times_s, most_s=_REFERENCE_GAP * spacing_s)
+    return FrameStream(_images(timeline, search, scaler, ways, options, tally), tally)
 
 
 def _images(
     timeline: Timeline,
-    times_s: Sequence[float],
+    search: _Search,
     make_scaler: Callable[..., Scaler],
     ways: Sequence[str],
     options: dict[str, str],
     tally: Tally,
 ) -> Iterator[Frame]:
+    times_s = search.times_s
     if timeline.video is None or not times_s:
         return
-    search = _Search(times_s)
     for way in ways:
         with opened(timeline.path) as container:
+            options["skip_frame"] = "noref" if way == "references" else "default"
             reader = _Reader(container, timeline, timeline.video, options, tally)
             aspect: Fraction | None = reader.stream.sample_aspect_ratio
             scaler = make_scaler(pixel_aspect=aspect)
-            shown = reader.key_frames(times_s) if way == "keys" else search.among(reader, jump=way == "jump")
+            shown = reader.key_frames(times_s) if way == "keys" else search.among(reader, way)
             n_given = 0
             try:
                 for index, time_s, picture in shown:
                     n_given += 1
                     yield Frame(index=index, time_s=max(time_s, 0.0), image=scaler(picture))
-            except _JumpWentWrongError:
+            except _WrongWayError:
                 continue
             if n_given or way != "keys":
                 return
 
 
-def _ways(timeline: Timeline, times_s: Sequence[float], *, exact: bool) -> tuple[str, ...]:
-    """What to try, in this order, until one of them works."""
+def _ways(timeline: Timeline, spacing_s: float, *, exact: bool) -> tuple[str, ...]:
+    """What to try for times so far apart, in this order, until one of them works."""
     if timeline.video is None or timeline.video.shifts or not timeline.key_frame_times_s:
         return ("forward",)
     if exact:
         return ("jump", "forward")
-    spacing_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
     marks = (timeline.video.start_s, *timeline.key_frame_times_s, timeline.video.end_s)
     gap_s = max(later - earlier for earlier, later in pairwise(marks))
-    return ("keys", "jump", "forward") if gap_s <= _KEY_GAP * spacing_s else ("jump", "forward")
+    others = ("references", "jump", "forward")
+    return ("keys", *others) if gap_s <= _KEY_GAP * spacing_s else others
 
 
 class _Reader:
@@ -169,13 +176,13 @@ class _Reader:
         try:
             self._container.seek(ticks, stream=self.stream)
         except DAMAGE as error:
-            raise _JumpWentWrongError from error
+            raise _WrongWayError from error
         self._not_before_s = key_s - _ROUNDING_S
         return True
 
     def _check_landing(self, landed_s: float) -> None:
         if not (self._after_s or 0.0) - _ROUNDING_S <= landed_s <= self._sought_s + _ROUNDING_S:
-            raise _JumpWentWrongError
+            raise _WrongWayError
         self._after_s = None
 
     def _answers(self, packet: Packet[Any] | None, wanted: dict[float, int]) -> Iterator[Shown]:
@@ -204,17 +211,25 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Search:
-    """Which frame answers which time; survives a change of the way to read."""
+    """Which frame answers which time; survives a change of the way to read.
+
+    Args:
+        times_s: that are asked for.
+        most_s: reference pictures that are further apart show too little.
+    """
 
     times_s: Sequence[float]
+    most_s: float
     next_time: int = 0
 
-    def among(self, reader: _Reader, *, jump: bool) -> Iterator[Shown]:
+    def among(self, reader: _Reader, way: str) -> Iterator[Shown]:
         held: tuple[float, VideoFrame] | None = None
         given = False
         for now_s, picture in reader:
             if held is not None and now_s <= held[0]:
                 continue
+            if way == "references" and held is not None and now_s > held[0] + self.most_s:
+                raise _WrongWayError
             first = self.next_time
             self.next_time = max(first, bisect_left(self.times_s, now_s - _ROUNDING_S / 10))
             fresh = held is None
@@ -224,8 +239,11 @@ class _Search:
             held = now_s, picture
             if self.next_time == len(self.times_s):
                 return
-            if jump and reader.jump_before(self.times_s[self.next_time], now_s):
+            if way != "forward" and reader.jump_before(self.times_s[self.next_time], now_s):
                 held, given = None, False
+        # What is shown later may refer to others, and none to it.
+        if way == "references" and (held is None or self.times_s[self.next_time] > held[0] + self.most_s):
+            raise _WrongWayError
         if held is not None and not given:
             yield self.next_time, *held
         self.next_time = len(self.times_s)
