@@ -228,6 +228,7 @@ def in_steps(home: Path) -> list[str]:
             setattr(owner, name, timed(step, getattr(owner, name), own, inside))
     try:
         with savecli.open_library(home) as library:
+            library.store().warm()
             library.search(QUERIES[0])
             own.clear()
             started = time.process_time()
@@ -265,6 +266,7 @@ def against_exact(home: Path) -> list[str]:
     """How many of the first moments are those of a search that looks at every row; and the sizes of files."""
     queries = QUERIES[:: max(1, len(QUERIES) // N_COMPARED)][:N_COMPARED]
     with savecli.open_library(home) as library:
+        library.store().warm()
         found = [ask(library, query) for query in queries]
         least, searcher.GRAPH_MIN_ROWS = searcher.GRAPH_MIN_ROWS, 1 << 60
         wanted = [ask(library, query) for query in queries]

@@ -94,6 +94,7 @@ class Server:
         self._stamp = store_stamp(config.store_dir)
         self._library = Library(config)
         # All that a first search loads; what it finds does not matter.
+        self._library.store().warm()
         search(Ask(text="a dog on a beach"), self._library.store(), self._library.encoder)
         self._began_s = self._used_s = time.monotonic()
 
@@ -162,6 +163,7 @@ class Server:
             # Somebody wrote into the catalog: opened anew it is checked as a search of one's own would.
             self._library.reopen()
             self._stamp = stamp
+            self._library.store().warm()
         store = self._library.store()
         if stamp is None or job.store != stamp:
             raise StoreError("the store is another one")

@@ -207,6 +207,10 @@ class Reader:
         """
         return self._searcher.nearest(kind, query, k, within=within, videos=videos)
 
+    def warm(self) -> None:
+        """Reads the graphs through now, for a store that stays open: else its fourth search does."""
+        self._searcher.warm()
+
     def select(self, where: Where) -> Selection:
         """The videos that pass a filter."""
         with self._catalog.reading():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -14,14 +15,17 @@ from savecli.store import nearest, runs
 from savecli.store.catalog import Catalog
 from savecli.store.graph import GraphError, RowNumbers
 from savecli.store.nearest import Owners
-from savecli.store.records import Hit, Kind, SearchKind
+from savecli.store.records import SEARCH_KINDS, Hit, Kind, SearchKind
 from savecli.store.shelf import Shelf
 from savecli.store.vectors import RowView
 from savecli.store.views import Views
 
 GRAPH_MIN_ROWS = 100_000
-"""Below this many rows no graph is asked or built by itself: a new process scans 100,000 rows in .03 s, and
-takes .07 s to check, open and ask a graph over them (benchmarks/RESULTS.md). One that stays gains earlier."""
+"""Below this many rows no graph is asked or built by itself: they are scanned in less than .01 s."""
+
+SCANS_BEFORE_GRAPH = 3
+"""A graph's file is larger than its rows, and is read through before it is trusted: that takes as long as
+three scans or more, whatever the size. So a process that searches once asks none (benchmarks/RESULTS.md)."""
 
 _SCANNED_WHOLE = 0.25
 """From this share of the rows on, a scan of all is faster than one of some, which must gather them first."""
@@ -50,8 +54,17 @@ class Searcher:
         self._catalog = catalog
         self._views = views
         self._shelf = shelf
+        self._n_scans: defaultdict[SearchKind, int] = defaultdict(int)
         self.last_search_exact = True
         self.last_search_lacked_graph = False
+
+    def warm(self) -> None:
+        """See `Store.warm`."""
+        with self._views.snapshot():
+            for kind in SEARCH_KINDS:
+                self._n_scans[kind] = SCANS_BEFORE_GRAPH
+                if self._views.of(kind).n_live >= GRAPH_MIN_ROWS:
+                    self._shelf.newest(kind, self._views.dim)
 
     def nearest(
         self,
@@ -136,6 +149,9 @@ class Searcher:
         self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int
     ) -> list[Hit] | None:
         if view.n_live < GRAPH_MIN_ROWS:
+            return None
+        if self._n_scans[kind] < SCANS_BEFORE_GRAPH:
+            self._n_scans[kind] += 1
             return None
         found = self._shelf.newest(kind, self._views.dim)
         self.last_search_lacked_graph = found is None or nearest.is_spent(view)

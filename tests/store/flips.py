@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    searcher.GRAPH_MIN_ROWS = 100
+    searcher.GRAPH_MIN_ROWS, searcher.SCANS_BEFORE_GRAPH = 100, 0
     given.folder.mkdir(parents=True, exist_ok=True)
     template, home = given.folder / "template", given.folder / "trial"
     trials = Graphs(template) if given.what == "graph" else Catalogs(template, sealed=given.what == "catalog")

@@ -22,6 +22,7 @@ ENGINES = pytest.mark.parametrize("engine", ["usearch", "hnswlib"])
 @pytest.fixture(autouse=True)
 def _graphs_for_few_rows(monkeypatch):
     monkeypatch.setattr(searcher, "GRAPH_MIN_ROWS", 100)
+    monkeypatch.setattr(searcher, "SCANS_BEFORE_GRAPH", 0)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,22 @@ def test_a_graph_is_asked_and_agrees_with_the_scan(engine, built, samples, monke
         assert not reader.last_search_lacked_graph
         reader.nearest("seen", query, 5, within=[hits[0].segment_id])
         assert reader.last_search_exact
+
+
+def test_who_searches_once_reads_no_graph_through(built, samples, monkeypatch):
+    monkeypatch.setattr(searcher, "SCANS_BEFORE_GRAPH", 3)
+    home, (query,) = built("usearch"), queries(samples, 1)
+    with Store.open(home, identity=None, mode="read") as reader:
+        for is_exact in (True, True, True, False, False):
+            reader.nearest("seen", query, 5)
+            assert reader.last_search_exact == is_exact
+            assert not reader.last_search_lacked_graph
+        reader.nearest("said", query, 5)
+        assert reader.last_search_exact, "each kind has a graph of its own"
+    with Store.open(home, identity=None, mode="read") as reader:
+        reader.warm()
+        reader.nearest("said", query, 5)
+        assert not reader.last_search_exact
 
 
 @ENGINES

@@ -211,6 +211,7 @@ def machine(samples):  # noqa: C901 - one small rule after another
 
 def test_any_order_of_changes(samples, monkeypatch):
     monkeypatch.setattr(searcher, "GRAPH_MIN_ROWS", 1)
+    monkeypatch.setattr(searcher, "SCANS_BEFORE_GRAPH", 0)
     chosen = settings(
         max_examples=15,
         stateful_step_count=15,

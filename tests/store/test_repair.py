@@ -298,6 +298,7 @@ def test_a_damaged_seal_is_put_anew(filled):
 
 def test_graphs_are_built_again(filled, samples, monkeypatch):
     monkeypatch.setattr(searcher, "GRAPH_MIN_ROWS", 1)
+    monkeypatch.setattr(searcher, "SCANS_BEFORE_GRAPH", 0)
     with Store.open(filled, identity=samples.IDENTITY, mode="write") as store:
         samples.add(store, Path("/v/d.mp4"), samples.many(9, 400))
         store.rebuild_graphs()
