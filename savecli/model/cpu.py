@@ -240,4 +240,5 @@ def _named(tensors: Tensors, name: str, shape: tuple[int, ...], path: Path) -> R
 
 
 def _sigmoid(logits: Rows) -> Rows:
-    return (1 / (1 + np.exp(-logits))).astype(np.float32, copy=False)
+    # Below, the sum is no number of 32 bits any more; the chance is none either way.
+    return (1 / (1 + np.exp(-np.maximum(logits, -80)))).astype(np.float32, copy=False)

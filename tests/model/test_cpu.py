@@ -186,3 +186,10 @@ def test_a_cpu_is_known_without_torch(monkeypatch):
     monkeypatch.setattr(cpu, "_DRIVERS", ("/",))
     assert not cpu.is_alone("auto")
     assert cpu.is_alone("cpu")
+
+
+def test_a_sound_that_is_surely_none_of_a_tag_warns_of_nothing():
+    with np.errstate(all="raise"):
+        chances = cpu._sigmoid(np.array([-200, -20, 0, 200], np.float32))
+    assert chances.dtype == np.float32
+    assert chances == pytest.approx([0, 2.0611537e-9, 0.5, 1])
