@@ -24,6 +24,7 @@ from savecli import fold
 from savecli.datatypes import Ask, Embedding, Media, MediaSpec, Sound, Utterance
 from savecli.errors import WeightsError
 from savecli.model.batches import Batches
+from savecli.model.distinct import distinct
 from savecli.model.score import Query, Score, Term
 from savecli.model.text import TextEncoder, map_safetensors, softmax, unit
 from savecli.model.weights import bundled, locate, manifest
@@ -260,8 +261,10 @@ class MiniEncoder:
         """(F, H, W, 3) uint8 RGB -> (F, D) float32 unit rows."""
         if not len(frames):
             return self._nothing()
-        logits, further = self._in_batches().run(self._load().look, frames)
-        return self._seen.embed(softmax(logits / self._card["seen"]["temperature"]), softmax(further))
+        shown, like = distinct(frames)
+        logits, further = self._in_batches().run(self._load().look, frames[shown])
+        rows = self._seen.embed(softmax(logits / self._card["seen"]["temperature"]), softmax(further))
+        return rows[like]
 
     def read(self, texts: Sequence[str]) -> Rows:
         """(N, D) float32 unit rows."""
