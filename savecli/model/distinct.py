@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 BLOCK_PX = 8
 LEAST_CHANGE = 1.0
-"""Grey levels by which the mean of one block must differ in one colour; noise is far below, a small thing above."""
+"""Grey levels by which the mean of a block must differ in one colour: noise is far below that."""
 
 
 def distinct(frames: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which pictures differ from the last one that did, and for each picture the place of its like among them.
+    """Which pictures differ from the last one that did, and for each picture the place of its like there.
 
     Args:
         frames: (F, H, W, 3), F of 1 or more, in order of time, of 8 pixels a side at least; what is left of
