@@ -110,6 +110,14 @@ def test_where_nothing_can_be_remembered_no_minutes_are_spent_on_measuring(end, 
     assert "Permission denied: /home/somebody" in err
 
 
+@pytest.mark.parametrize("limit", ["0", "9.9", "-inf", "nan", "a minute"])
+def test_a_limit_of_a_bench_that_makes_no_sense_is_refused(end, monkeypatch, limit):
+    monkeypatch.setattr("savecli.measure.measure", lambda *_, **__: pytest.fail("it was measured"))
+    code, out, err = end("bench", "--limit", limit)
+    assert (code, out) == (2, "")
+    assert "--limit" in err
+
+
 def test_a_bug_is_3_and_its_traceback_goes_to_the_log(end, boom):
     boom(RuntimeError("a bug"))
     code, out, err = end("boom")
