@@ -36,7 +36,7 @@ ANSWER_S = 5.0
 MOST_ASKED, MOST_ANSWERED = 1 << 20, 1 << 26
 """Bytes of a message."""
 _MOST_PATH = 4096
-_CODE = ("", "search", "store", "model")
+_CODE = ("", "search", "store", "model", "media")
 
 
 class NoDaemonError(Exception):

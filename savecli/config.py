@@ -30,6 +30,8 @@ DEFAULTS = {
 DEFAULT_CHOICE = tuned.Choice("base", "nothing was chosen")
 MOST_JOBS = 8
 """Unless more are asked for: each has a decoder of 60 to 90 MB."""
+MOST_DIGITS = 9
+"""Of a number that is set; Python itself refuses to read thousands."""
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"", "0", "false", "no", "off"}
 
@@ -227,9 +229,9 @@ def _count(values: Mapping[str, str], sources: Mapping[str, str], name: str) -> 
     value = values[name]
     if value == "auto":
         return None
-    if not (value.isdecimal() and int(value) > 0):
+    if not (value.isdecimal() and len(value) <= MOST_DIGITS and int(value) > 0):
         raise ConfigError(
-            f"{name} cannot be {value!r} (from {sources[name]})", hint="give a number from 1 on, or auto"
+            f"{name} cannot be {value!r:.80} (from {sources[name]})", hint="give a number from 1 on, or auto"
         )
     return int(value)
 

@@ -69,7 +69,10 @@ def launch(config: Config, *, idle_s: float) -> int:
 
         Store.open(config.store_dir, identity=None, mode="read").close()  # says so, and makes no folder
     build()  # as it is now: before anything of it is loaded
-    reading, writing = os.pipe()
+    reading, ending = os.pipe()
+    # A command whose stdin or stderr is closed has their numbers free, and the daemon sets these anew.
+    writing = fcntl.fcntl(ending, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(ending)
     child = os.fork()
     if child == 0:
         _become(config, idle_s, writing)

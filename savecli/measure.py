@@ -59,7 +59,7 @@ def measure(paths: Sequence[Path], config: Config, *, limit_s: float) -> Generat
         SaveError: there is nothing that can be indexed, or the samples cannot be made.
     """
     with TemporaryDirectory(prefix="save-bench-") as folder:
-        clips = _clips(paths, Path(folder), limit_s, config.stall_s)
+        clips, n_unreadable = _clips(paths, Path(folder), limit_s, config.stall_s)
         config = replace(config, home=Path(folder) / "home")
         opened_s, speech_s = time.perf_counter(), 0.0
         with Peaks() as peaks:
@@ -87,7 +87,7 @@ def measure(paths: Sequence[Path], config: Config, *, limit_s: float) -> Generat
         device=config.device,
         jobs=config.jobs,
         n_videos=summary.n_indexed,
-        n_skipped=summary.n_skipped,
+        n_skipped=n_unreadable + summary.n_skipped,
         footage_s=summary.footage_s,
         speech_s=speech_s,
         n_segments=counts.n_segments,
@@ -122,8 +122,8 @@ def _cpu_s() -> tuple[float, float]:
     return times.user + times.system, times.children_user + times.children_system
 
 
-def _clips(paths: Sequence[Path], folder: Path, limit_s: float, stall_s: float) -> list[Path]:
-    """What is to be indexed: files as they are, and in `folder` parts of long ones."""
+def _clips(paths: Sequence[Path], folder: Path, limit_s: float, stall_s: float) -> tuple[list[Path], int]:
+    """To be indexed: files as they are, and in `folder` parts of long ones; how many are unreadable."""
     if not paths:
         from savecli.demo import make_samples
 
@@ -139,6 +139,7 @@ def _clips(paths: Sequence[Path], folder: Path, limit_s: float, stall_s: float) 
             found.append(item.path)
         else:
             problems.append(f"{item.path}: {item.error.message}")
+    n_unreadable = len(problems)
     # In an order that has nothing to do with folders and names, and is the same in the next run.
     found.sort(key=lambda path: (crc32(os.fsencode(path.name)), path))
     piece_s = max(LEAST_PIECE_S, limit_s / min(N_PIECES, len(found) or 1))
@@ -148,10 +149,13 @@ def _clips(paths: Sequence[Path], folder: Path, limit_s: float, stall_s: float) 
         for path in found:
             if left_s < LEAST_PIECE_S:
                 break
+            source = None
             try:
-                clip, length_s = _clip(decoder.look(path), folder / f"{len(clips)}.mp4", piece_s, left_s)
+                source = decoder.look(path)
+                clip, length_s = _clip(source, folder / f"{len(clips)}.mp4", piece_s, left_s)
             except MediaError as error:
                 problems.append(f"{path}: {error.message}")
+                n_unreadable += source is None
                 continue
             clips.append(clip)
             left_s -= length_s
@@ -159,7 +163,7 @@ def _clips(paths: Sequence[Path], folder: Path, limit_s: float, stall_s: float) 
         named = ", ".join(map(str, paths))
         hint = "\n".join(problems[:3]) or "name a video, or a folder with some in it"
         raise MediaError(f"no video that can be measured is in {named}", hint=hint)
-    return clips
+    return clips, n_unreadable
 
 
 def _clip(source: Source, target: Path, piece_s: float, left_s: float) -> tuple[Path, float]:

@@ -59,7 +59,7 @@ def read(home: Path, device: str) -> Tuned | None:
     """What was measured on this machine with this device, if anything was; a damaged record is none."""
     try:
         tuned = _tuned((home / FILE).read_text("utf-8"))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     return tuned if (tuned.machine, tuned.device) == (machine.fingerprint(), device) else None
 

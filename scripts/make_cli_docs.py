@@ -34,10 +34,10 @@ failure with a hint; 3 a bug, whose traceback is in the log that the message nam
 it); 130 interrupted.
 
 Settings: a flag wins over the environment (`SAVE_HOME`, `SAVE_MODEL_DIR`, `SAVE_ASR`, `SAVE_LANGUAGE`,
-`SAVE_DEVICE`, `SAVE_JOBS`, `SAVE_OFFLINE`, `SAVE_STALL_S`), which wins over `config.toml` in the home folder
-(the same names in lower case, without `SAVE_`), which wins over what `save doctor --tune` measured. `save
-status` shows each value and its source. `SAVE_STALL_S` (60) is how many seconds a file may keep the decoder
-busy without any headway. `asr = "auto"`, tuning and `save bench` are in [speed.md](speed.md).
+`SAVE_DEVICE`, `SAVE_JOBS`, `SAVE_BATCH_SIZE`, `SAVE_OFFLINE`, `SAVE_STALL_S`), which wins over `config.toml`
+in the home folder (the same names in lower case, without `SAVE_`), which wins over what `save doctor --tune`
+measured. `save status` shows each value and its source. `SAVE_STALL_S` (60) is how many seconds a file may
+keep the decoder busy without any headway. `asr = "auto"`, tuning and `save bench`: [speed.md](speed.md).
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import click
@@ -96,6 +97,25 @@ def test_an_interrupt_is_130_and_says_that_nothing_is_lost(end, boom, signal):
     code, out, err = end("boom")
     assert (code, out) == (130, "")
     assert "what is done is kept" in err
+
+
+def test_where_nothing_can_be_remembered_no_minutes_are_spent_on_measuring(end, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, "Permission denied", "/home/somebody")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("savecli.tune.tune", lambda _: pytest.fail("it was measured"))
+    code, out, err = end("doctor", "--tune")
+    assert (code, out) == (2, "")
+    assert "Permission denied: /home/somebody" in err
+
+
+@pytest.mark.parametrize("limit", ["0", "9.9", "-inf", "nan", "a minute"])
+def test_a_limit_of_a_bench_that_makes_no_sense_is_refused(end, monkeypatch, limit):
+    monkeypatch.setattr("savecli.measure.measure", lambda *_, **__: pytest.fail("it was measured"))
+    code, out, err = end("bench", "--limit", limit)
+    assert (code, out) == (2, "")
+    assert "--limit" in err
 
 
 def test_a_bug_is_3_and_its_traceback_goes_to_the_log(end, boom):

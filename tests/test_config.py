@@ -190,7 +190,7 @@ def test_the_batch_size_is_a_number_or_left_to_the_device(home, monkeypatch):
     assert "--batch-size" in caught.value.message
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", pytest.param("9" * 5000, id="long")])
 def test_jobs_that_make_no_sense_are_refused(home, monkeypatch, value):
     monkeypatch.setenv("SAVE_JOBS", value)
     with pytest.raises(ConfigError, match="SAVE_JOBS"):

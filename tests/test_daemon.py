@@ -8,6 +8,8 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -223,6 +225,13 @@ def test_another_store_is_not_asked(served, ask, said, settings, tmp_path_factor
     moved = config.load(home=other)
     assert caller.found(moved, [Ask(text="red")], Show(), has_meaning=True, tell=said.append) == []
     assert said == ["the store is another one"]
+
+
+def test_all_code_that_a_daemon_loads_is_part_of_its_version():
+    listed = "import sys, savecli.daemon; print(*(m for m in sys.modules if m.startswith('savecli.')))"
+    loaded = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
+    rooms = {name.split(".")[1] if name.count(".") > 1 else "" for name in loaded.stdout.split()}
+    assert rooms <= set(caller._CODE)
 
 
 def test_code_weights_and_libraries_are_part_of_the_version(monkeypatch, tmp_path):

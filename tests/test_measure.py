@@ -44,7 +44,7 @@ def lengths(clips):
 
 def drawn(paths, folder, limit_s):
     folder.mkdir()
-    return measure._clips(paths, folder, limit_s, 60.0)
+    return measure._clips(paths, folder, limit_s, 60.0)[0]
 
 
 def told(work):
@@ -140,6 +140,20 @@ def test_everything_is_measured_and_nothing_is_written_at_home(videos, settings,
     assert len(figures.searches_s) == 10
     assert not settings.home.exists()
     assert states(videos) == before
+
+
+def test_what_cannot_be_read_counts_and_what_is_only_too_long_does_not(videos, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise MediaError("an MP4 holds no vp8", hint="")
+
+    monkeypatch.setattr("savecli.media.copy.copy", refuse)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "text.mp4").write_text("no video")
+    (broken / "header.mp4").write_bytes((videos / "long.mp4").read_bytes()[:64])
+    clips, n_unreadable = measure._clips([broken, videos], tmp_path, 30.0, 60.0)
+    assert len(clips) < len(list(videos.iterdir()))
+    assert n_unreadable == 2
 
 
 def test_nothing_is_left_behind_where_it_is_given_up(videos, settings, tmp_path, monkeypatch):

@@ -557,3 +557,9 @@ def test_a_terminal_sees_a_bar_that_moves_and_leaves_only_results(monkeypatch):
     render.index_table(events)
     assert "\x1b]0;" not in out.getvalue() + err.getvalue()
     assert "/abs/dog.mp4" in out.getvalue() + err.getvalue()
+
+
+def test_every_name_of_the_room_is_found_in_one_of_its_files():
+    assert sorted(render._HOMES) == sorted(render.__all__)
+    for name in render.__all__:
+        assert getattr(render, name) is not None

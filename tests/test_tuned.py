@@ -67,7 +67,9 @@ def test_a_record_that_makes_no_sense_is_none(tmp_path, change):
     assert tuned.read(tmp_path, "auto") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b"\xff", b'{"machine": '])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"null", b"{}", b"\xff", b'{"machine": ', pytest.param(b"[" * 100_000, id="deep")]
+)
 def test_a_damaged_record_is_none(tmp_path, content):
     (tmp_path / "tuned.json").write_bytes(content)
     assert tuned.read(tmp_path, "auto") is None

@@ -217,9 +217,17 @@ def status(as_json: bool, **common: Unpack[Common]) -> None:
     from savecli import library, render
 
     config = settings(**common)
-    chosen = {name: (str(getattr(config, name)), source) for name, source in config.sources.items()}
+    chosen = {name: (_given(config, name), source) for name, source in config.sources.items()}
     with opened(config) as store:
         render.status(store.counts(), store.identity, chosen, library.away(store), as_json=as_json)
+
+
+def _given(config: Config, name: str) -> str:
+    """A setting as one would give it."""
+    from savecli.config import DEFAULTS
+
+    value = getattr(config, name)
+    return DEFAULTS[name] if value is None else str(value)
 
 
 @click.command()

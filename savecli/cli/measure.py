@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from pathlib import Path
 from typing import Unpack
@@ -48,6 +49,8 @@ def bench(paths: tuple[Path, ...], limit_s: float, as_json: bool, **common: Unpa
     of the decoders; the rest of the CPU time is shared out by the time spent in the other stages. Exit code 1
     if files were skipped.
     """
+    if math.isnan(limit_s):  # which is in every range
+        raise click.BadParameter("nan is no number of seconds", param_hint="--limit")
     config = settings(**common)
     from savecli import render
     from savecli.measure import measure

@@ -309,6 +309,14 @@ def test_a_long_search_does_not_keep_it_from_ending(daemon, save):
     assert out or running.process.returncode in (1, 2)
 
 
+def test_a_command_whose_input_and_errors_are_closed_starts_it_too(save):
+    start = 'exec "$0" -m savecli daemon start -q <&- 2>&-'
+    run = subprocess.run(["/bin/sh", "-c", start, sys.executable], env=save.full_env, timeout=60)
+    assert run.returncode == 0
+    assert is_asked(save)
+    assert "ended" not in (save.home / "daemon.log").read_text()
+
+
 def test_a_full_disk_for_its_log_is_no_trouble(save):
     (save.home / "daemon.log").symlink_to("/dev/full")
     assert save("daemon", "start").code == 0

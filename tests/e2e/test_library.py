@@ -53,6 +53,8 @@ def test_status_counts_and_says_where_each_setting_came_from(library):
     assert status["model"]["model"] == "save-mini"
     assert status["settings"]["home"] == {"value": str(library.save.home), "source": "SAVE_HOME"}
     assert status["settings"]["asr"] == {"value": "base", "source": "default"}
+    assert status["settings"]["batch_size"] == {"value": "auto", "source": "default"}
+    assert status["settings"]["data"] == {"value": "", "source": "default"}
 
 
 def test_forget_removes_from_the_store_and_never_from_disk(own_library, samples, samples_as_made, digests_of):
