@@ -43,7 +43,7 @@ def main() -> NoReturn:
         _complain(error)
         sys.exit(EXPECTED)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; what is done is kept, and the next run goes on from here", err=True)
+        click.echo("interrupted; what was stored is kept, and save index goes on from there", err=True)
         sys.exit(INTERRUPTED)
     except ReaderLeftError:
         # The reader of our output has seen enough; what is left of it must not raise again at exit.

@@ -63,8 +63,10 @@ def called(config: Config) -> Iterator[socket.socket]:
         NoDaemonError: there is none, it takes no connection, or belongs to somebody else.
     """
     try:
-        with config.daemon_file.open("rb") as file:
-            place = os.fsdecode(file.read(_MOST_PATH))
+        # Whatever lies there: opening a pipe would wait for its other end.
+        descriptor = os.open(config.daemon_file, os.O_RDONLY | os.O_NONBLOCK)
+        with open(descriptor, "rb", buffering=0) as file:
+            place = os.fsdecode(file.read(_MOST_PATH) or b"")
     except OSError:
         place = ""
     if not place:

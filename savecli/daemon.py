@@ -31,6 +31,7 @@ from savecli.caller import (
 from savecli.config import Config
 from savecli.datatypes import Ask, Results, Show
 from savecli.errors import SaveError, StoreError
+from savecli.peaks import status_mb
 from savecli.search import search
 from savecli.wire import Line, Message, WireError, decoded, encoded, failure
 
@@ -253,16 +254,10 @@ def _job(asked: Message) -> _Job:
 
 def memory() -> dict[str, float]:
     """What this process holds in memory, MB, and how much of it are files that the system may let go of."""
-    held = {"memory_mb": 0.0, "files_mb": 0.0}
-    names = {"VmRSS": "memory_mb", "RssFile": "files_mb"}
-    with suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        for row in status:
-            name, _, value = row.partition(":")
-            if name in names:
-                held[names[name]] = round(int(value.split()[0]) / 1000, 1)
-    if not held["memory_mb"]:
+    memory_mb, files_mb = (status_mb(os.getpid(), field) for field in ("VmRSS", "RssFile"))
+    if not memory_mb:
         import resource
 
         unit = 1e6 if sys.platform == "darwin" else 1e3
-        held["memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-    return held
+        memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return {"memory_mb": round(memory_mb, 1), "files_mb": round(files_mb, 1)}

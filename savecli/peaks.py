@@ -37,11 +37,11 @@ class Peaks:
 
     def look(self) -> None:
         """Take note of the sizes of now."""
-        now_mb = [_status_mb(self._pid, "VmRSS")]
-        self._command_mb = max(self._command_mb, _status_mb(self._pid, "VmHWM"))
+        now_mb = [status_mb(self._pid, "VmRSS")]
+        self._command_mb = max(self._command_mb, status_mb(self._pid, "VmHWM"))
         for child in _children(self._pid):
-            now_mb.append(_status_mb(child, "VmRSS"))
-            self._decoder_mb = max(self._decoder_mb, _status_mb(child, "VmHWM"))
+            now_mb.append(status_mb(child, "VmRSS"))
+            self._decoder_mb = max(self._decoder_mb, status_mb(child, "VmHWM"))
         self._together_mb = max(self._together_mb, sum(now_mb))
 
     @property
@@ -56,7 +56,7 @@ class Peaks:
             self.look()
 
 
-def _status_mb(pid: int, field: str) -> float:
+def status_mb(pid: int, field: str) -> float:
     """A field of /proc/PID/status in MB; 0 for a process that is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines()

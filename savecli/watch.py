@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
-from types import FrameType
 from typing import Protocol, Self
 
 from savecli.errors import StoreBusy
@@ -172,17 +171,22 @@ class Bell:
 
 
 @contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM raises `Terminated` inside; a second one is ignored, so that nothing ends half way."""
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM, or a closed terminal, raises `Terminated` inside; once, so that nothing ends half way."""
     is_ended = False
 
-    def raise_it(number: int, _: FrameType | None) -> None:
+    def raise_it(*_: object) -> None:
         nonlocal is_ended
         is_ended = True
-        signal.signal(number, signal.SIG_IGN)
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, raise_it)
+    hangup = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has none
+    numbers = {signal.SIGTERM} | ({hangup} if signal.getsignal(hangup) != signal.SIG_IGN else set())  # nohup
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, raise_it)
     try:
         yield
     except KeyboardInterrupt as error:
@@ -190,4 +194,5 @@ def ended_by_sigterm() -> Iterator[None]:
             raise Terminated from error
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -297,6 +297,13 @@ def test_one_that_says_nothing_costs_a_moment(impatient, settings, ask, said):
     assert len(said) == 2
 
 
+def test_a_pipe_in_its_place_costs_no_time(settings, ask, said):
+    launch.is_private(settings.home / "run")
+    os.mkfifo(settings.daemon_file)
+    assert ask("red") == []
+    assert said == ["none runs"]
+
+
 def test_a_client_that_says_nothing_keeps_nobody_waiting(served, ask, settings, monkeypatch):
     monkeypatch.setattr(daemon, "SAY_S", 0.3)
     with connected(settings) as silent, connected(settings) as half:

@@ -49,6 +49,7 @@ def test_nothing_was_measured_where_there_is_no_record(tmp_path):
     "change",
     [
         {"jobs": 0},
+        {"jobs": 10**9},
         {"jobs": "2"},
         {"jobs": True},
         {"without_speech_x": 0},

@@ -19,7 +19,7 @@ from savecli.events import Indexed, Planned, Progress, Removed, Skipped, Summary
 from savecli.index import Options, index, news_in_s
 from savecli.pipeline import Pipeline
 from savecli.store import Store
-from savecli.watch import BUSY_S, Bell, Terminated, ended_by_sigterm, watch
+from savecli.watch import BUSY_S, Bell, Terminated, ended_by_signals, watch
 
 A, B = Path("/v/a.mp4"), Path("/v/b.mp4")
 PLANNED, NOTHING = Planned(n_files=1, n_bytes=1), Planned(n_files=0, n_bytes=0)
@@ -218,7 +218,7 @@ def test_sigterm_raises_once_and_is_as_before_afterwards():
     cleaned_up = []
 
     def work():
-        with ended_by_sigterm():
+        with ended_by_signals():
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(5)
@@ -233,9 +233,26 @@ def test_sigterm_raises_once_and_is_as_before_afterwards():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_closed_terminal_ends_it_too_but_not_under_nohup():
+    def work():
+        with ended_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+        return "done"
+
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(Terminated):
+            work()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert work() == "done"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_sigterm_is_told_from_ctrl_c_where_a_library_forgets_which_it_was():
     def work(*, by_sigterm):
-        with ended_by_sigterm():
+        with ended_by_signals():
             with contextlib.suppress(Terminated):
                 os.kill(os.getpid(), signal.SIGTERM if by_sigterm else 0)
                 time.sleep(0.05)

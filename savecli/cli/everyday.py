@@ -123,9 +123,9 @@ def index(
 
     if watching:
         return _watch(options, config, interval, tell, spin=not (quiet or as_json))
-    from savecli.watch import ended_by_sigterm
+    from savecli.watch import ended_by_signals
 
-    with ended_by_sigterm(), closing(_run(options, config, identity(config))) as events:
+    with ended_by_signals(), closing(_run(options, config, identity(config))) as events:
         return NOTHING if tell(events).n_skipped else DONE
 
 
@@ -141,7 +141,7 @@ def _run(options: Options, config: Config, made_by: Mapping[str, str]) -> Genera
 def _watch(options: Options, config: Config, interval_s: float, tell: Tell, *, spin: bool) -> int:
     from savecli import render
     from savecli.index import news_in_s
-    from savecli.watch import Bell, Terminated, ended_by_sigterm, watch
+    from savecli.watch import Bell, Terminated, ended_by_signals, watch
 
     made_by = identity(config)
     later = replace(options, force=False)
@@ -158,7 +158,7 @@ def _watch(options: Options, config: Config, interval_s: float, tell: Tell, *, s
 
     bell = Bell(options.paths, ignored=config.home, settle_s=options.settle_s, around=around)
     try:
-        with ended_by_sigterm(), bell, closing(watch(news, run, bell.wait, interval_s=interval_s)) as rounds:
+        with ended_by_signals(), bell, closing(watch(news, run, bell.wait, interval_s=interval_s)) as rounds:
             for number, events in enumerate(rounds):
                 tell(events, terse=number > 0)
     except Terminated:

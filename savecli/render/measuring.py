@@ -89,11 +89,12 @@ def bench_table(figures: Figures) -> None:
     """The figures for a person."""
     record = bench_record(figures)
     console = out()
-    videos = f"{figures.n_videos} videos, {clock(figures.footage_s)} of footage"
+    videos = "1 video" if figures.n_videos == 1 else f"{figures.n_videos} videos"
+    videos += f", {clock(figures.footage_s)} of footage"
     videos += f", {clock(figures.speech_s)} of it speech" if figures.speech_s else ""
     videos += f"; {figures.n_skipped} could not be read" if figures.n_skipped else ""
     console.print(Text(videos, style="bold"))
-    console.print(Text(f"{plain(figures.machine)}", style="dim"))
+    console.print(Text(plain(figures.machine), style="dim"))
     console.print(Text(f"asr {figures.asr}, jobs {figures.jobs}, device {figures.device}\n", style="dim"))
     table = Table(box=None, pad_edge=False)
     for head in ("", "x real time", "CPU s/hour", "share"):

@@ -296,7 +296,7 @@ class _Search:
         segments = self._store.segments_within(place.video_id, place.start_s, place.end_s)
         if segments:
             return segments
-        video = self._named.setdefault(place.video_id) or self._store.named(place.video_id)
+        video = self._named.get(place.video_id) or self._store.named(place.video_id)
         self._named[place.video_id] = video
         alone = StoredSegment(
             segment_id=moments.NO_SEGMENT,

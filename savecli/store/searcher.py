@@ -119,6 +119,7 @@ class Searcher:
         before = np.cumsum(counts) - counts
         numbers = np.repeat(starts - before, counts) + np.arange(counts.sum())
         # Of a plain array: a slice of a mapped one costs ten times as much as what is in it.
+        # "clip" looks whether no number is too large; none of 16 bits is.
         halves = view.rows.view(np.ndarray).view(np.uint16)
         gathered = np.empty((len(numbers), self._views.dim), dtype=np.float32)
         for start in range(0, len(numbers), _GATHERED_ROWS):
