@@ -42,8 +42,9 @@ def main() -> NoReturn:
     except SaveError as error:
         _complain(error)
         sys.exit(EXPECTED)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; what was stored is kept, and save index goes on from there", err=True)
+    except (KeyboardInterrupt, click.Abort) as error:
+        said = str(error) or str(error.__cause__ or "")  # click's Abort comes of an interrupt
+        click.echo(said or "interrupted; what is done is kept, and the next run goes on from here", err=True)
         sys.exit(INTERRUPTED)
     except ReaderLeftError:
         # The reader of our output has seen enough; what is left of it must not raise again at exit.

@@ -96,7 +96,7 @@ def test_an_interrupt_is_130_and_says_that_nothing_is_lost(end, boom, signal):
     boom(signal)
     code, out, err = end("boom")
     assert (code, out) == (130, "")
-    assert "what was stored is kept" in err
+    assert "what is done is kept" in err
 
 
 def test_where_nothing_can_be_remembered_no_minutes_are_spent_on_measuring(end, monkeypatch):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -119,6 +119,15 @@ def give_way() -> None:
     """This process, and those that it starts, take what time others leave, where the system can say so."""
     if hasattr(os, "nice"):
         os.nice(NICENESS)
+
+
+@contextmanager
+def throwing_away() -> Iterator[None]:
+    """An interrupt says that nothing is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("interrupted; nothing of this run is kept") from error
 
 
 def said(name: Literal["verbose", "quiet"], value: bool | None) -> bool:

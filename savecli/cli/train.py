@@ -170,8 +170,8 @@ def train() -> None:
 
 def split(given: dict[str, Any]) -> tuple[Common, dict[str, Any]]:
     """What was given -> what concerns every command, and the rest."""
-    # Not `asr`: to all other commands that is what listens, here it is a file of transcripts.
-    names = [name for name in Common.__annotations__ if name in given and name != "asr"]
+    # To other commands `asr` is what listens, and here a file of transcripts; a batch is of captions.
+    names = [name for name in Common.__annotations__ if name in given and name not in ("asr", "batch_size")]
     common = Common(**{name: given[name] for name in names})  # type: ignore[typeddict-item]
     return common, {name: value for name, value in given.items() if name not in common}
 

@@ -21,6 +21,7 @@ from savecli.cli.common import (
     opened,
     pipelines,
     settings,
+    throwing_away,
 )
 from savecli.errors import ConfigError
 
@@ -100,7 +101,7 @@ def _tune(config: Config, *, as_json: bool) -> tuple[Tuned, Path]:
     config.home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=config.home):
         pass  # a folder that takes no file would else be told of after minutes
-    with ended_by_signals(), closing(tune(config)) as work:
+    with throwing_away(), ended_by_signals(), closing(tune(config)) as work:
         found = render.tune_watch(work, as_json=as_json)
     return found, tuned.write(config.home, found)
 

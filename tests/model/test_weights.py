@@ -102,7 +102,7 @@ def test_downloads_are_of_one_revision_and_not_of_a_branch():
 def test_every_whisper_that_can_be_asked_for_is_in_the_manifest():
     from savecli.config import ASR_NAMES
 
-    names = {f"whisper-{name.split('/')[-1]}" for name in ASR_NAMES if name != "off"}
+    names = {f"whisper-{name.split('/')[-1]}" for name in ASR_NAMES if name not in ("auto", "off")}
     assert names == {name for name, one in weights.manifest().items() if one.role == "speech"}
 
 
