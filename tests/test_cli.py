@@ -99,6 +99,12 @@ def test_an_interrupt_is_130_and_says_that_nothing_is_lost(end, boom, signal):
     assert "what is done is kept" in err
 
 
+def test_an_interrupt_of_what_keeps_nothing_says_that(end, boom):
+    boom(KeyboardInterrupt("interrupted; nothing of this run is kept"))
+    assert end("boom")[0] == 130
+    assert end("boom")[2].strip() == "interrupted; nothing of this run is kept"
+
+
 def test_where_nothing_can_be_remembered_no_minutes_are_spent_on_measuring(end, monkeypatch):
     def refuse(**_):
         raise PermissionError(errno.EACCES, "Permission denied", "/home/somebody")
