@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nowhere import video
 from report import INSTALLED, SAVE, spread, table
 
 import savecli
 from savecli import config, pipeline
 from savecli.api import Library
-from savecli.datatypes import Embedding, Results, Segment, Transcript, Utterance, Video, Word
+from savecli.datatypes import Embedding, Results, Segment, Transcript, Utterance, Word
 from savecli.model.encode import MiniEncoder
 from savecli.model.score import Score
 from savecli.search import flow, moments, names, scoring
@@ -112,24 +113,10 @@ def fill(home: Path, size: int) -> str:
     started = time.monotonic()
     encoder = pipeline.make_encoder(settings)
     with Store.open(settings.store_dir, identity=encoder.identity, mode="write") as store:
-        for video, rest in zip(videos(size // N_EACH), made_up(encoder), strict=False):
-            store.add(video, *rest[:3], asr="base", frame_times=rest[3])
+        for number, rest in zip(range(size // N_EACH), made_up(encoder), strict=False):
+            store.add(video(number, WINDOW_S * N_EACH), *rest[:3], asr="base", frame_times=rest[3])
         store.maybe_rebuild()
     return f"{time.monotonic() - started:.0f} s"
-
-
-def videos(n: int) -> Iterator[Video]:
-    """Files that are nowhere."""
-    for number in range(n):
-        yield Video(
-            path=Path(f"/videos/{number:06}.mp4"),
-            fingerprint=f"{number:032x}",
-            size_bytes=1,
-            mtime_ns=1,
-            duration_s=WINDOW_S * N_EACH,
-            has_video=True,
-            has_audio=True,
-        )
 
 
 def made_up(

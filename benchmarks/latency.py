@@ -24,10 +24,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from nowhere import video
 from report import INSTALLED, SAVE, spread, table
 
 from savecli import config, pipeline
-from savecli.datatypes import Embedding, Segment, Transcript, Utterance, Video
+from savecli.datatypes import Embedding, Segment, Transcript, Utterance
 from savecli.index import Options, index
 from savecli.model import weights
 from savecli.model.text import TextEncoder
@@ -107,19 +108,10 @@ def fill(home: Path, rows: np.ndarray) -> Path:
     with Store.open(settings.store_dir, identity=identity, mode="write") as store:
         for number, start in enumerate(range(0, len(rows), N_SEGMENTS)):
             own = rows[start : start + N_SEGMENTS]
-            video = Video(
-                path=Path(f"/videos/{number}.mp4"),
-                fingerprint=f"{number:032x}",
-                size_bytes=1,
-                mtime_ns=1,
-                duration_s=12.0 * len(own),
-                has_video=True,
-                has_audio=True,
-            )
             spans = [Segment(start_s=12.0 * i, end_s=12.0 * i + 12) for i in range(len(own))]
             said = [Utterance(start_s=s.start_s + 1, end_s=s.start_s + 5, text="a few words") for s in spans]
             store.add(
-                video,
+                video(number, 12.0 * len(own)),
                 spans,
                 [Embedding(seen=r[None], frames=np.repeat(r[None], N_FRAMES, 0), said=r[None]) for r in own],
                 Transcript(language="en", language_probability=1.0, utterances=tuple(said)),

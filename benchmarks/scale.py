@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nowhere import path, video
 from report import INSTALLED, SAVE
 
 from savecli import config, pipeline
-from savecli.datatypes import Embedding, Segment, Transcript, Utterance, Video
+from savecli.datatypes import Embedding, Segment, Transcript, Utterance
 from savecli.store import Store, searcher
 from savecli.store.records import SEARCH_KINDS
 
@@ -96,23 +97,9 @@ class Library:
                 more["parts"] = np.concatenate([more["fused"], np.zeros((2, DIM), np.float32)])
                 spoken.append(Utterance(start_s=span.start_s + 1, end_s=span.start_s + 5, text="a few words"))
             embeddings.append(Embedding(seen=seen, frames=seen, **more))
-        video = Video(
-            path=path(number),
-            fingerprint=f"{number:032x}",
-            size_bytes=1,
-            mtime_ns=1,
-            duration_s=WINDOW_S * N_EACH,
-            has_video=True,
-            has_audio=True,
-        )
         times = [np.array([span.start_s + 0.5]) for span in spans]
         words = Transcript(language="en", language_probability=1.0, utterances=tuple(spoken))
-        store.add(video, spans, embeddings, words, asr="base", frame_times=times)
-
-
-def path(number: int) -> Path:
-    """Of a video."""
-    return Path(f"/videos/{number:06}.mp4")
+        store.add(video(number, WINDOW_S * N_EACH), spans, embeddings, words, asr="base", frame_times=times)
 
 
 def made_up(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -5,12 +5,13 @@ A flow yields these, and a progress bar, JSON lines and tests read them. Times a
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,11 +318,12 @@ class Scoring:
 EvaluationEvent = Encoding | Scoring
 
 
-def ended(work: Generator[object, None, T]) -> T:
-    """What a generator returns at its end; what it tells on the way is dropped."""
+def ended(work: Generator[Told, None, T], see: Callable[[Told], object] = lambda _: None) -> T:
+    """What a generator returns at its end; `see` is given what it tells on the way."""
     while True:
         try:
-            next(work)
+            told = next(work)
         except StopIteration as end:
             result: T = end.value
             return result
+        see(told)

@@ -13,7 +13,7 @@ from pathlib import Path
 from savecli import machine
 
 FILE = "tuned.json"
-MOST_JOBS = 256
+MOST_BELIEVED = 256
 """No record of ours says more: what does is damaged."""
 LEAST_X = 10.0
 """So many times real time is footage to be indexed in which somebody talks without a pause."""
@@ -84,7 +84,7 @@ def _tuned(text: str) -> Tuned:
 
     tuned = Tuned(**json.loads(text))
     speeds = [tuned.without_speech_x, *tuned.speech_x.values()]
-    is_count = type(tuned.jobs) is int and 1 <= tuned.jobs <= MOST_JOBS
+    is_count = type(tuned.jobs) is int and 1 <= tuned.jobs <= MOST_BELIEVED
     if not is_count or not all(0 < speed < float("inf") for speed in speeds):
         raise ValueError("no speeds")
     date.fromisoformat(tuned.measured_on)

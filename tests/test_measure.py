@@ -11,9 +11,10 @@ import pytest
 from savecli import config, measure
 from savecli.errors import MediaError, SaveError
 from savecli.events import Indexed, Summary
-from savecli.figures import Figures, Memory
 from savecli.media.decode import probe
 from savecli.peaks import Peaks
+
+from .figured import figures
 
 
 @pytest.fixture
@@ -174,30 +175,6 @@ def test_where_nothing_can_be_indexed_it_says_so(videos, settings, monkeypatch):
     monkeypatch.setattr(measure, "index_all", nothing)
     with pytest.raises(MediaError, match="none of these videos"):
         told(measure.measure([videos], settings, limit_s=1000.0))
-
-
-def figures(**changes):
-    fields = {
-        "machine": "a machine",
-        "asr": "base",
-        "device": "auto",
-        "jobs": 2,
-        "n_videos": 2,
-        "n_skipped": 0,
-        "footage_s": 100.0,
-        "speech_s": 30.0,
-        "n_segments": 9,
-        "load_s": 1.0,
-        "wall_s": 5.0,
-        "stage_s": {"decode": 4.0, "hear": 6.0, "see": 2.0, "store": 0.0},
-        "cpu_s": 9.0,
-        "decoder_cpu_s": 1.0,
-        "memory": Memory(together=900.0, command=800.0, decoder=90.0),
-        "index_bytes": 1000,
-        "first_search_s": 0.1,
-        "searches_s": tuple(number / 1000 for number in range(100, 0, -1)),
-    }
-    return Figures(**fields | changes)
 
 
 def test_cpu_time_is_that_of_the_decoders_and_a_share_for_each_other_stage():

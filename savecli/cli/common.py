@@ -46,9 +46,20 @@ class Common(TypedDict, total=False):
     data: Path | None
 
 
+def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, in this order in the help."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
 def everywhere(command: Command) -> Command:
     """Options that stand before or after a command's name."""
-    options = (
+    return together(
         click.option("--home", type=PATH, help="Folder of the store and its settings.  [env: SAVE_HOME]"),
         click.option(
             "--offline",
@@ -58,15 +69,12 @@ def everywhere(command: Command) -> Command:
         ),
         click.option("-v", "--verbose", is_flag=True, default=None, help="Say more."),
         click.option("-q", "--quiet", is_flag=True, default=None, help="Say less."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    )(command)
 
 
 def what_computes(command: Command) -> Command:
     """Options of the commands that index: what listens and computes, and how much at a time."""
-    options = (
+    return together(
         click.option(
             "--asr",
             type=click.Choice(ASR_CHOICES),
@@ -92,10 +100,7 @@ def what_computes(command: Command) -> Command:
             help="Segments looked at together; fewer where memory does not suffice. More pays on a GPU alone."
             "  [default: auto]",
         ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    )(command)
 
 
 def settings(**given: Unpack[Common]) -> Config:
@@ -123,9 +128,12 @@ def give_way() -> None:
 
 @contextmanager
 def throwing_away() -> Iterator[None]:
-    """An interrupt says that nothing is kept."""
+    """Whatever ends it, what it began is cleaned up; and it says that nothing is kept."""
+    from savecli.watch import ended_by_signals
+
     try:
-        yield
+        with ended_by_signals():
+            yield
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("interrupted; nothing of this run is kept") from error
 

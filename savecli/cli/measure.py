@@ -55,9 +55,8 @@ def bench(paths: tuple[Path, ...], limit_s: float, as_json: bool, **common: Unpa
     config = settings(**common)
     from savecli import render
     from savecli.measure import measure
-    from savecli.watch import ended_by_signals
 
-    with throwing_away(), ended_by_signals(), closing(measure(paths, config, limit_s=limit_s)) as work:
+    with throwing_away(), closing(measure(paths, config, limit_s=limit_s)) as work:
         figures = render.bench_watch(work, quiet=said("quiet", common["quiet"]) or as_json)
     if as_json:
         render.line(render.bench_record(figures))

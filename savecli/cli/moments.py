@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from savecli.cli.common import DONE, Command, Common, as_json, everywhere, opened, said, settings
+from savecli.cli.common import DONE, Command, Common, as_json, everywhere, opened, said, settings, together
 from savecli.cli.keep import export_library
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class How(TypedDict):
 
 def writing(command: Command) -> Command:
     """Options that say how moments are written."""
-    options = (
+    return together(
         click.option(
             "--pad",
             type=click.FloatRange(min=0),
@@ -48,10 +48,7 @@ def writing(command: Command) -> Command:
         click.option("--each", is_flag=True, help="One file for each moment (.mp4, .srt)."),
         click.option("--relative", is_flag=True, help="Paths in a playlist are relative to its folder."),
         click.option("--force", is_flag=True, help="Write over a file that is there."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    )(command)
 
 
 @click.command("open")

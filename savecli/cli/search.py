@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -12,7 +12,6 @@ from savecli.cli import moments
 from savecli.cli.common import (
     DONE,
     NOTHING,
-    Command,
     Common,
     as_json,
     everywhere,
@@ -21,6 +20,7 @@ from savecli.cli.common import (
     said,
     searcher,
     settings,
+    together,
     warm,
 )
 
@@ -122,16 +122,7 @@ def _is_option(arg: str, takes: Mapping[str, bool], flags: set[str]) -> bool:
     return with_value or set(arg[1:]) <= flags or (len(arg) == 2 and arg.isascii() and arg[1].isalpha())
 
 
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_asking = _options(
+_asking = together(
     click.option("--sees", metavar="TEXT", help="What is to be seen there."),
     click.option("--hears", metavar="TEXT", help="What is to be heard there, speech aside."),
     click.option("--says", metavar="TEXT", help="What is to be said there."),
@@ -168,7 +159,7 @@ _asking = _options(
         help="Only videos with speech, audio or video; repeat it.",
     ),
 )
-_showing = _options(
+_showing = together(
     click.option(
         "-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many moments."
     ),

@@ -96,12 +96,11 @@ def _tune(config: Config, *, as_json: bool) -> tuple[Tuned, Path]:
     """What was measured, and the file that remembers it."""
     from savecli import render, tuned
     from savecli.tune import tune
-    from savecli.watch import ended_by_signals
 
     config.home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=config.home):
         pass  # a folder that takes no file would else be told of after minutes
-    with throwing_away(), ended_by_signals(), closing(tune(config)) as work:
+    with throwing_away(), closing(tune(config)) as work:
         found = render.tune_watch(work, as_json=as_json)
     return found, tuned.write(config.home, found)
 

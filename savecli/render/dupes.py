@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from savecli.events import ended
 from savecli.plain import plain
 from savecli.render.basics import clock, line, linked, out, warn
 from savecli.twins import Copies, Dupes, Member, Stage, Twins
@@ -23,13 +24,11 @@ def dupes_watch(stages: Generator[Stage, None, Dupes], *, quiet: bool = False) -
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
-        while True:
-            try:
-                stage = next(stages)
-            except StopIteration as end:
-                found: Dupes = end.value
-                return found
+
+        def see(stage: Stage) -> None:
             bar.update(task, description=_STAGES[stage.name], completed=stage.done, total=stage.total)
+
+        return ended(stages, see)
 
 
 def dupes_json(found: Dupes) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from rich.table import Table
 from rich.text import Text
 
-from savecli.events import Event
+from savecli.events import Event, ended
 from savecli.figures import HOUR_S, Figures, Tried
 from savecli.plain import plain
 from savecli.render.basics import busy, clock, line, out, warn
@@ -77,12 +77,7 @@ def _speed(footage_s: float, spent_s: float) -> float | None:
 def bench_watch(work: Generator[Event, None, T], *, quiet: bool) -> T:
     """What the work returns, with a bar meanwhile."""
     with Watch(quiet=quiet) as watch:
-        while True:
-            try:
-                watch.see(next(work))
-            except StopIteration as end:
-                found: T = end.value
-                return found
+        return ended(work, watch.see)
 
 
 def bench_table(figures: Figures) -> None:

@@ -32,7 +32,8 @@ _FILE = (
 )
 _NO_WORDS = "'[]'"
 _SPARSE = 2  # numbers per segment; beyond it an even sample of numbers is no even sample of segments
-_GIVEN = "segment_id IN (SELECT value FROM json_each(?))"
+GIVEN = "segment_id IN (SELECT value FROM json_each(?))"
+"""Of SQL: the segments in a JSON list."""
 
 
 @functools.lru_cache(maxsize=1 << 14)  # every search names the paths of its candidates
@@ -214,7 +215,7 @@ def _utterance(start_s: float, end_s: float, text: str, words: str) -> Utterance
 def segments(catalog: Catalog, ids: Iterable[int]) -> list[StoredSegment]:
     """These segments in the order given, without those that are gone."""
     wanted = list(ids)
-    rows = catalog.rows(f"{_SEGMENT} WHERE {_GIVEN}", json.dumps(wanted))
+    rows = catalog.rows(f"{_SEGMENT} WHERE {GIVEN}", json.dumps(wanted))
     found = {segment.segment_id: segment for segment in _segments(catalog, rows)}
     return [found[segment_id] for segment_id in wanted if segment_id in found]
 
@@ -285,7 +286,7 @@ def utterances(
     spoken: dict[int, list[Utterance]] = {segment_id: [] for segment_id in wanted}
     rows = catalog.rows(
         f"SELECT segment_id, start_s, end_s, text, {'words' if timed else _NO_WORDS} FROM utterances"  # noqa: S608
-        " WHERE segment_id IN (SELECT value FROM json_each(?)) ORDER BY utterance_key",
+        f" WHERE {GIVEN} ORDER BY utterance_key",
         json.dumps(wanted),
     )
     for segment_id, *row in rows:
@@ -298,7 +299,7 @@ def texts_by_segment(catalog: Catalog, ids: Iterable[int]) -> dict[int, list[str
     wanted = list(ids)
     spoken: dict[int, list[str]] = {segment_id: [] for segment_id in wanted}
     rows = catalog.rows(
-        f"SELECT segment_id, text FROM utterances WHERE {_GIVEN} ORDER BY utterance_key",  # noqa: S608
+        f"SELECT segment_id, text FROM utterances WHERE {GIVEN} ORDER BY utterance_key",  # noqa: S608
         json.dumps(wanted),
     )
     for segment_id, text in rows:
@@ -309,7 +310,7 @@ def texts_by_segment(catalog: Catalog, ids: Iterable[int]) -> dict[int, list[str
 def frame_times(catalog: Catalog, ids: Iterable[int]) -> dict[int, NDArray[np.float64]]:
     """The times of the frames of each of these segments, (F,) float64 in seconds."""
     rows = catalog.rows(
-        "SELECT segment_id, frame_times FROM segments WHERE segment_id IN (SELECT value FROM json_each(?))",
+        f"SELECT segment_id, frame_times FROM segments WHERE {GIVEN}",  # noqa: S608
         json.dumps(list(ids)),
     )
     return {segment_id: np.frombuffer(times, dtype="<f8") for segment_id, times in rows}

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from savecli.store.catalog import Catalog
 from savecli.store.graph import RowNumbers
+from savecli.store.queries import GIVEN
 from savecli.store.records import Kind
-
-_GIVEN = "segment_id IN (SELECT value FROM json_each(?))"
 
 
 def of_segments(catalog: Catalog, kind: Kind, ids: Iterable[int]) -> list[tuple[int, int, int]]:
     """(segment_id, first row, number of rows) of each of these segments, in the order of the file."""
-    sql = f"SELECT segment_id, {kind}_start, n_{kind} FROM segments WHERE {_GIVEN} ORDER BY {kind}_start"  # noqa: S608
+    sql = f"SELECT segment_id, {kind}_start, n_{kind} FROM segments WHERE {GIVEN} ORDER BY {kind}_start"  # noqa: S608
     return [
         (segment_id, start, n_rows) for segment_id, start, n_rows in catalog.rows(sql, json.dumps(list(ids)))
     ]
@@ -30,7 +29,7 @@ def of_segments(catalog: Catalog, kind: Kind, ids: Iterable[int]) -> list[tuple[
 def by_kind(catalog: Catalog, kinds: Sequence[Kind], ids: Sequence[int]) -> NDArray[np.int64]:
     """(n, K, 2) the first row and the number of rows of each of these segments, by kind; 0 where gone."""
     columns = ", ".join(f"{kind}_start, n_{kind}" for kind in kinds)
-    sql = f"SELECT segment_id, {columns} FROM segments WHERE {_GIVEN}"  # noqa: S608
+    sql = f"SELECT segment_id, {columns} FROM segments WHERE {GIVEN}"  # noqa: S608
     found = {row[0]: row[1:] for row in catalog.rows(sql, json.dumps(list(ids)))}
     gone = (0, 0) * len(kinds)
     ordered = [found.get(segment_id, gone) for segment_id in ids]

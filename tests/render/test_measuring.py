@@ -10,9 +10,11 @@ import pytest
 
 from savecli import render
 from savecli.events import Indexed
-from savecli.figures import Figures, Memory, Tried
+from savecli.figures import Tried
 from savecli.render.measuring import FACTS, STAGES
 from savecli.tuned import Choice, Tuned
+
+from .. import figured
 
 EVIL = "a\x1b]0;owned\x07b"
 TUNED = Tuned(
@@ -27,27 +29,13 @@ AUTO = Choice("base", "it is good")
 
 
 def figures(**changes):
-    fields = {
-        "machine": "a machine",
-        "asr": "base",
-        "device": "auto",
-        "jobs": 2,
-        "n_videos": 2,
-        "n_skipped": 0,
+    round_ones = {
         "footage_s": 90.0,
-        "speech_s": 30.0,
-        "n_segments": 9,
-        "load_s": 1.0,
-        "wall_s": 5.0,
         "stage_s": {"decode": 4.5, "hear": 6.0, "see": 2.0, "store": 0.0},
-        "cpu_s": 9.0,
-        "decoder_cpu_s": 1.0,
-        "memory": Memory(together=900.0, command=800.0, decoder=90.0),
         "index_bytes": 250_000,
-        "first_search_s": 0.1,
         "searches_s": (0.02, 0.03, 0.04),
     }
-    return Figures(**fields | changes)
+    return figured.figures(**round_ones | changes)
 
 
 def test_the_record_has_everything_by_the_hour_and_by_the_second():
