@@ -20,8 +20,9 @@ LEAST_MEAN = 0.35
 _LEAST_VOTE = 0.3
 _LEAST_FRAME = 0.2
 _BIN_S = 1.0
-_FINE_S = (-0.5, -0.25, 0.0, 0.25, 0.5)
+_FINE_S = (0.0, -0.25, 0.25, -0.5, 0.5)
 _N_SHIFTS = 4
+_AGREEMENT_DIGITS = 3
 _WORTHY = 0.2
 _GAP_S = 3.5
 _NEAR_S = 1.0
@@ -113,7 +114,8 @@ def overlaps(
 def _shifts(first: Track, second: Track, hints: Sequence[tuple[float, float]]) -> list[float]:
     """The best shifts, the best first: by votes of frames near the hints, then by all that overlaps.
 
-    Where nothing moves every shift is as good; that of equal starts or ends is then the likely one.
+    Of shifts that are equally good, as where nothing moves, that of equal starts comes first, then that of
+    equal ends, then that of most votes.
     """
     differences, weights = [], []
     for at_s, other_s in hints:
@@ -123,24 +125,33 @@ def _shifts(first: Track, second: Track, hints: Sequence[tuple[float, float]]) -
         differences.append(first.times_s[ours][i] - second.times_s[theirs][j])
         weights.append(cosines[i, j] ** 3)
     votes, weight = np.concatenate(differences), np.concatenate(weights)
-    tried = {0.0, first.duration_s - second.duration_s}
+    tried = [0.0, first.duration_s - second.duration_s]
     if len(votes):
         bins, place = np.unique(np.round(votes / _BIN_S), return_inverse=True)
         sums = np.bincount(place, weight)
-        for chosen in np.argsort(-sums)[:_N_SHIFTS]:
+        for chosen in np.argsort(-sums, kind="stable")[:_N_SHIFTS]:
             near = np.abs(votes - bins[chosen] * _BIN_S) <= _BIN_S
-            tried.add(float(np.average(votes[near], weights=weight[near])))
-    rough = sorted(((_agreement(first, second, shift_s), shift_s) for shift_s in tried), reverse=True)
-    scored = [
-        max((_agreement(first, second, shift_s + fine_s), shift_s + fine_s) for fine_s in _FINE_S)
-        for agreement, shift_s in rough[:_N_SHIFTS]
+            tried.append(float(np.average(votes[near], weights=weight[near])))
+    rough = _best_first(first, second, list(dict.fromkeys(tried)))[:_N_SHIFTS]
+    fine = [
+        _best_first(first, second, [shift_s + fine_s for fine_s in _FINE_S])[0]
+        for agreement, shift_s in rough
         if agreement > _WORTHY * rough[0][0]
     ]
     chosen_s: list[float] = []
-    for agreement, shift_s in sorted(scored, key=lambda item: (-item[0], abs(item[1]))):
+    for agreement, shift_s in sorted(fine, key=_by_agreement):
         if agreement > 0 and all(abs(shift_s - other) > 2 * _BIN_S for other in chosen_s):
-            chosen_s.append(float(shift_s))
-    return chosen_s[:_N_SHIFTS]
+            chosen_s.append(shift_s)
+    return chosen_s
+
+
+def _best_first(first: Track, second: Track, shifts_s: Sequence[float]) -> list[tuple[float, float]]:
+    """Agreements, each with its shift; equal ones stay in their order."""
+    return sorted(((_agreement(first, second, shift_s), shift_s) for shift_s in shifts_s), key=_by_agreement)
+
+
+def _by_agreement(item: tuple[float, float]) -> float:
+    return -round(item[0], _AGREEMENT_DIGITS)  # what rounding leaves of equal sums is no difference
 
 
 def _around(track: Track, start_s: float) -> slice:
@@ -151,7 +162,7 @@ def _around(track: Track, start_s: float) -> slice:
 
 def _agreement(first: Track, second: Track, shift_s: float) -> float:
     cosines, _ = _along(first, second, shift_s)
-    return float((cosines - _LEAST_FRAME).clip(0).sum())
+    return float((cosines - _LEAST_FRAME).clip(0).sum(dtype=np.float64))
 
 
 def _along(first: Track, second: Track, shift_s: float) -> tuple[Rows, Times]:

@@ -60,10 +60,9 @@ def test_speech_is_heard(engine: str, request: pytest.FixtureRequest, clip_sound
     assert transcriber.name == "whisper-tiny.en"
 
 
-def test_a_word_after_a_long_silence_has_its_own_time(
-    fast: FasterWhisper, clip_sound: Sound, blocks: Callable
-):
-    transcript = fast.transcribe(blocks(clip_sound("s16.mp4")))
+def test_a_word_after_a_long_silence_has_its_own_time(base: Path, clip_sound: Sound, blocks: Callable):
+    # tiny.en hears "the banana" or "the end of" on a CPU without AVX2: 8-bit sums are rounded otherwise there.
+    transcript = FasterWhisper(base, name="whisper-base").transcribe(blocks(clip_sound("s16.mp4")))
     (banana,) = (u for u in transcript.utterances if u.start_s > 30)
     assert banana.text.lower().strip(".! ") == "banana"
     # "When the time reaches 40 seconds, I will say banana."
