@@ -61,7 +61,7 @@ def test_speech_is_heard(engine: str, request: pytest.FixtureRequest, clip_sound
 
 
 def test_a_word_after_a_long_silence_has_its_own_time(base: Path, clip_sound: Sound, blocks: Callable):
-    # tiny.en hears "the banana" or "the end of" on a CPU without AVX2: 8-bit sums are rounded otherwise there.
+    # tiny.en hears "the banana" or "the end of" on a CPU without AVX2: 8-bit sums are rounded another way.
     transcript = FasterWhisper(base, name="whisper-base").transcribe(blocks(clip_sound("s16.mp4")))
     (banana,) = (u for u in transcript.utterances if u.start_s > 30)
     assert banana.text.lower().strip(".! ") == "banana"
