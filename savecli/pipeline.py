@@ -6,17 +6,19 @@ measures it.
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from savecli.account import Account
+from savecli.ahead import Ahead
 from savecli.config import Config
 from savecli.datatypes import (
     Embedding,
@@ -105,16 +107,24 @@ class Pipeline:
         decoder: safe against the files.
         encoder: what sees and hears, and reads what is said.
         transcriber: what understands speech, or None to leave that out.
+        pool: its threads see and hear, so that one file can use several cores; None: the caller's does.
     """
 
-    def __init__(self, decoder: Decoder, encoder: Encoder, transcriber: Transcriber | None) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        encoder: Encoder,
+        transcriber: Transcriber | None,
+        pool: Executor | None = None,
+    ) -> None:
         self._decoder = decoder
         self._encoder = encoder
         self._transcriber = transcriber
+        self._pool = pool
 
     def twin(self) -> Pipeline:
         """Another that reads beside this one, with a decoder of its own and the same models."""
-        return Pipeline(self._decoder.twin(), self._encoder, self._transcriber)
+        return Pipeline(self._decoder.twin(), self._encoder, self._transcriber, self._pool)
 
     def interrupt(self) -> None:
         """End the decoder's process, whatever it is at, from any thread; the next video starts another."""
@@ -135,60 +145,62 @@ class Pipeline:
         Raises:
             MediaError: nothing in the file can be seen or heard.
         """
-        run = _Run()
-        with run.clock("decode"):
+        account = Account()
+        with account.clock("decode"):
             timeline = self._decoder.probe(path)
-        run.n_bad_packets += timeline.n_bad_packets
-        run.note_missing(timeline)
+        account.n_bad_packets += timeline.n_bad_packets
+        account.note_missing(timeline)
         spans = segments(timeline.duration_s, window_s=self._encoder.spec.window_s)
         heard = heard or timeline
-        transcript, sounds = yield from self._listen(heard, spans, run)
-        embeddings, times = yield from self._see(timeline, spans, transcript, sounds, run)
-        if timeline.has_video and not run.n_frames:
-            run.notes.append("no picture could be decoded")
-            if not heard.has_audio or run.peak == 0:
+        transcript, sounds = yield from self._listen(heard, spans, account)
+        embeddings, times = yield from self._see(timeline, spans, transcript, sounds, account)
+        if timeline.has_video and not account.n_frames:
+            account.notes.append("no picture could be decoded")
+            if not heard.has_audio or account.peak == 0:
                 raise MediaError(
                     "no picture and no sound in it can be decoded", hint="does a player show anything?"
                 )
-        if run.n_bad_packets:
-            run.notes.append(f"damaged: {run.n_bad_packets} packets could not be decoded")
+        if account.n_bad_packets:
+            account.notes.append(f"damaged: {account.n_bad_packets} packets could not be decoded")
         return Processed(
             timeline=timeline,
             segments=spans,
             embeddings=embeddings,
             frame_times=times,
             transcript=transcript,
-            notes=tuple(run.notes),
-            partial=run.is_partial or run.n_bad_packets > 0,
-            stage_s=dict(run.stage_s),
+            notes=tuple(account.notes),
+            partial=account.is_partial or account.n_bad_packets > 0,
+            stage_s=dict(account.stage_s),
         )
 
     def _listen(
-        self, timeline: Timeline, spans: Sequence[Segment], run: _Run
+        self, timeline: Timeline, spans: Sequence[Segment], account: Account
     ) -> Generator[Progress, None, tuple[Transcript, dict[int, Sound]]]:
         """The transcript, and by its number the sound of each segment that has one."""
         sounds: dict[int, Sound] = {}
         if not timeline.has_audio:
-            run.notes.append("no audio track")
+            account.notes.append("no audio track")
             return Transcript(), sounds
         rate_hz = self._encoder.spec.sample_rate_hz
         stream = self._decoder.waveform(timeline, sample_rate_hz=rate_hz)
-        blocks = hearing(run.metered_sound(stream), Cutter(spans, rate_hz), self._encoder, sounds)
+        blocks = hearing(
+            account.metered_sound(stream), Cutter(spans, rate_hz), self._encoder, sounds, self._pool
+        )
         listening = listened(blocks, self._transcriber, rate_hz)
         transcript: Transcript | None = None
         while transcript is None:
-            with run.clock("hear", but="decode"):
+            with account.clock("hear", but="decode"):
                 try:
                     done_s = next(listening)
                 except StopIteration as end:
                     transcript = end.value
                     continue
             yield Progress(path=timeline.path, stage="hear", done_s=done_s, duration_s=timeline.duration_s)
-        run.n_bad_packets += stream.n_bad_packets
-        if run.peak < SILENT_PEAK:
-            run.notes.append("the audio track is silent")
+        account.n_bad_packets += stream.n_bad_packets
+        if account.peak < SILENT_PEAK:
+            account.notes.append("the audio track is silent")
         elif self._transcriber and not transcript.utterances:
-            run.notes.append("no speech")
+            account.notes.append("no speech")
         return transcript, sounds
 
     def _see(
@@ -197,10 +209,10 @@ class Pipeline:
         spans: Sequence[Segment],
         transcript: Transcript,
         sounds: dict[int, Sound],
-        run: _Run,
+        account: Account,
     ) -> Generator[Progress, None, tuple[list[Embedding], list[NDArray[np.float64]]]]:
         if not timeline.has_video:
-            run.notes.append("no picture, only sound")
+            account.notes.append("no picture, only sound")
         spec = self._encoder.spec
         targets = [
             (number, span.start_s + at_s)
@@ -212,71 +224,27 @@ class Pipeline:
         owners = [number for number, _ in targets]
         embeddings: list[Embedding] = []
         times: list[NDArray[np.float64]] = []
-        frames: Iterator[Frame] = run.metered(stream) if wanted else iter(())
+        frames: Iterator[Frame] = account.metered(stream) if wanted else iter(())
         shown_in = enumerate(_by_segment(frames, owners, len(spans)))
         waiting: list[Media] = []
-        for span, (number, shown) in zip(spans, shown_in, strict=True):
-            waiting.append(as_media(span, shown, sounds.pop(number, None), transcript, spec))
-            times.append(waiting[-1].frame_times_s)
-            run.n_frames += len(shown)
-            if len(waiting) < self._encoder.batch_size and span is not spans[-1]:
-                continue
-            with run.clock("see"):
-                embeddings += self._encoder.embed(waiting)
-            waiting = []
-            yield Progress(path=timeline.path, stage="see", done_s=span.end_s, duration_s=timeline.duration_s)
-        run.notes += self._encoder.notes()
-        run.n_bad_packets += stream.n_bad_packets if wanted else 0
+        with Ahead[float, list[Embedding]](self._pool) as ahead:
+            for span, (number, shown) in zip(spans, shown_in, strict=True):
+                waiting.append(as_media(span, shown, sounds.pop(number, None), transcript, spec))
+                times.append(waiting[-1].frame_times_s)
+                account.n_frames += len(shown)
+                is_last = span is spans[-1]
+                if len(waiting) < self._encoder.batch_size and not is_last:
+                    continue
+                ahead.give(span.end_s, partial(self._encoder.embed, waiting))
+                waiting = []
+                for done_s, rows in account.metered(ahead.taken(rest=is_last), "see"):
+                    embeddings += rows
+                    yield Progress(
+                        path=timeline.path, stage="see", done_s=done_s, duration_s=timeline.duration_s
+                    )
+        account.notes += self._encoder.notes()
+        account.n_bad_packets += stream.n_bad_packets if wanted else 0
         return embeddings, times
-
-
-class _Run:
-    """What one video costs, and what is noticed on the way."""
-
-    def __init__(self) -> None:
-        self.stage_s: defaultdict[str, float] = defaultdict(float)
-        self.notes: list[str] = []
-        self.n_bad_packets = 0
-        self.n_frames = 0
-        self.peak = 0.0
-        self.is_partial = False
-
-    def note_missing(self, timeline: Timeline) -> None:
-        """An interrupted recording or copy still promises its whole length."""
-        # Some containers count their duration from zero, and not from where they start.
-        missing_s = timeline.claimed_s - timeline.duration_s - max(0.0, timeline.origin_s)
-        if missing_s > max(1.0, MISSING_SHARE * timeline.claimed_s):
-            self.is_partial = True
-            self.notes.append(
-                f"{timeline.duration_s:.1f} s of the {timeline.claimed_s:.1f} s it claims are there"
-            )
-
-    @contextmanager
-    def clock(self, stage: str, *, but: str = "") -> Iterator[None]:
-        """Counts the time inside for `stage`, without what `but` was counted for meanwhile."""
-        before = self.stage_s[but] if but else 0.0
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            other = self.stage_s[but] - before if but else 0.0
-            self.stage_s[stage] += time.perf_counter() - start - other
-
-    def metered(self, items: Iterable[T]) -> Iterator[T]:
-        """The same items; waiting for them is decoding."""
-        iterator = iter(items)
-        while True:
-            with self.clock("decode"):
-                item = next(iterator, None)
-            if item is None:
-                return
-            yield item
-
-    def metered_sound(self, blocks: Iterable[WaveformBlock]) -> Iterator[WaveformBlock]:
-        """The same blocks, with an ear on how loud they are."""
-        for block in self.metered(blocks):
-            self.peak = max(self.peak, float(np.abs(block.waveform).max(initial=0.0)))
-            yield block
 
 
 def _by_segment(frames: Iterator[Frame], owners: Sequence[int], n_segments: int) -> Iterator[list[Frame]]:
@@ -291,15 +259,23 @@ def _by_segment(frames: Iterator[Frame], owners: Sequence[int], n_segments: int)
 
 
 def hearing(
-    blocks: Iterable[WaveformBlock], cutter: Cutter, encoder: Encoder, sounds: dict[int, Sound]
+    blocks: Iterable[WaveformBlock],
+    cutter: Cutter,
+    encoder: Encoder,
+    sounds: dict[int, Sound],
+    pool: Executor | None = None,
 ) -> Iterator[WaveformBlock]:
     """The same blocks; as they pass, the encoder hears each segment that is over, into `sounds`."""
-    for block in blocks:
-        for number, waveform in cutter.add(block):
-            sounds[number] = encoder.hear(waveform)
-        yield block
-    for number, waveform in cutter.finish():
-        sounds[number] = encoder.hear(waveform)
+    with Ahead[int, Sound](pool) as ahead:
+        for block in blocks:
+            for number, waveform in cutter.add(block):
+                ahead.give(number, partial(encoder.hear, waveform))
+                sounds.update(ahead.taken())
+            yield block
+        for number, waveform in cutter.finish():
+            ahead.give(number, partial(encoder.hear, waveform))
+            sounds.update(ahead.taken())
+        sounds.update(ahead.taken(rest=True))
 
 
 def listened(
@@ -333,12 +309,14 @@ def open_pipeline(config: Config) -> Iterator[Pipeline]:
     """A pipeline as the settings want it; its models are loaded, its decoder ends with it.
 
     Raises:
-        WeightsError, SpeechError: a model that is not there or cannot run.
+        WeightsError, SpeechError: a model that is not there or cannot account.
     """
     encoder = make_encoder(config)
     transcriber = make_transcriber(config)
-    with Decoder(stall_s=config.stall_s) as decoder:
-        yield Pipeline(decoder, encoder, transcriber)
+    with ExitStack() as stack:
+        decoder = stack.enter_context(Decoder(stall_s=config.stall_s))
+        pool = stack.enter_context(ThreadPoolExecutor(config.jobs)) if config.jobs > 1 else None
+        yield Pipeline(decoder, encoder, transcriber, pool)
 
 
 def make_encoder(config: Config) -> MiniEncoder:
