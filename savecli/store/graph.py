@@ -17,7 +17,7 @@ from savecli.errors import StoreError
 from savecli.store.vectors import Rows
 
 # Malkov & Yashunin, https://arxiv.org/abs/1603.09320: M and efConstruction.
-CONNECTIVITY = 16
+CONNECTIVITY = 32
 EF_CONSTRUCTION = 128
 _BLOCK_ROWS = 8192
 _ENGINE_ERRORS = (RuntimeError, ValueError, OSError, MemoryError)
