@@ -6,20 +6,19 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from savecli.datatypes import Moment
 from savecli.errors import QueryError
+from savecli.wire import WireError, decoded, encoded
 
 FILE = "last.json"
-_VERSION = 1
+_VERSION = 2
 _MOST_BYTES = 8 << 20
 _HINT = "search again, and then name a result by its number"
 _MOST_DIGITS = 9
 _CHARACTERS = frozenset("0123456789,- ")
-_KEPT = frozenset(field.name for field in fields(Moment)) - {"marks", "terms"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,7 @@ def are_numbers(text: str) -> bool:
 
 def remember(home: Path, asked: str, moments: Sequence[Moment]) -> None:
     """Keep results for the commands that follow, unless the home folder cannot be written."""
-    kept = {"version": _VERSION, "asked": asked, "moments": [_record(moment) for moment in moments]}
+    kept = {"version": _VERSION, "last": encoded(Last(asked=asked, moments=tuple(moments)))}
     aside = home / f".{FILE}.{os.getpid()}.part"
     with suppress(OSError):
         try:
@@ -88,10 +87,10 @@ def recall(home: Path) -> Last:
             kept = json.loads(file.read(_MOST_BYTES))
         if kept["version"] != _VERSION:
             raise ValueError("another version wrote it")
-        return Last(asked=str(kept["asked"]), moments=tuple(_moment(one) for one in kept["moments"]))
+        return decoded(Last, kept["last"])
     except FileNotFoundError:
         raise QueryError("there was no search yet whose results could be named", hint=_HINT) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, WireError) as error:
         raise QueryError(f"the results of the last search cannot be read: {error}", hint=_HINT) from error
 
 
@@ -102,15 +101,3 @@ def _ends(part: str) -> tuple[int, int]:
     if not all(end.isascii() and end.isdigit() and len(end) < _MOST_DIGITS for end in ends):
         raise QueryError(f"{part!r} names no results", hint="as in 2, 1-5 or 1,3, or all")
     return int(ends[0]), int(ends[1])
-
-
-def _record(moment: Moment) -> dict[str, Any]:
-    values = {name: getattr(moment, name) for name in sorted(_KEPT)}
-    # A name that is no text in any encoding comes back from the escapes that ASCII needs.
-    return {**values, "path": str(moment.path), "why": dict(moment.why)}
-
-
-def _moment(record: dict[str, Any]) -> Moment:
-    known: dict[str, Any] = {name: value for name, value in record.items() if name in _KEPT}
-    times = {name: float(known[name]) for name in ("start_s", "end_s", "score", "best_s")}
-    return Moment(**{**known, **times, "path": Path(known["path"])})
