@@ -35,8 +35,8 @@ class Figures:
         n_segments: that it came to.
         load_s: it took this long to load the models.
         wall_s: it took this long to index the footage, once they were loaded.
-        stage_s: the time that files spent in "decode", "hear", "see" and "store"; of several at a time it
-            adds up.
+        stage_s: the time that files spent in "decode", "hear", "see" and "store"; of several files, or
+            segments of one, at a time it adds up.
         cpu_s: CPU time of all processes.
         decoder_cpu_s: of it, that of the decoders.
         memory: None where the system does not tell.

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from savecli.datatypes import Moment
 from savecli.errors import QueryError
-from savecli.wire import WireError, decoded, encoded
+from savecli.wire import WireError, decoded, encoded, parsed
 
 FILE = "last.json"
 _VERSION = 2
-_MOST_BYTES = 8 << 20
+_MOST_BYTES = 1 << 28
 _HINT = "search again, and then name a result by its number"
 _MOST_DIGITS = 9
 _CHARACTERS = frozenset("0123456789,- ")
@@ -61,8 +61,8 @@ def are_numbers(text: str) -> bool:
     return text.strip().lower() == "all" or (bool(text) and set(text) <= _CHARACTERS)
 
 
-def remember(home: Path, asked: str, moments: Sequence[Moment]) -> None:
-    """Keep results for the commands that follow, unless the home folder cannot be written."""
+def remember(home: Path, asked: str, moments: Sequence[Moment]) -> bool:
+    """Keep results for the commands that follow; False where the home folder cannot be written."""
     kept = {"version": _VERSION, "last": encoded(Last(asked=asked, moments=tuple(moments)))}
     aside = home / f".{FILE}.{os.getpid()}.part"
     with suppress(OSError):
@@ -72,8 +72,10 @@ def remember(home: Path, asked: str, moments: Sequence[Moment]) -> None:
             with open(descriptor, "w", encoding="ascii") as file:
                 json.dump(kept, file)
             aside.replace(home / FILE)
+            return True
         finally:
             aside.unlink(missing_ok=True)
+    return False
 
 
 def recall(home: Path) -> Last:
@@ -84,14 +86,17 @@ def recall(home: Path) -> Last:
     """
     try:
         with open(home / FILE, "rb") as file:
-            kept = json.loads(file.read(_MOST_BYTES))
-        if kept["version"] != _VERSION:
-            raise ValueError("another version wrote it")
-        return decoded(Last, kept["last"])
+            kept = parsed(file.read(_MOST_BYTES))
+        if kept.get("version") == _VERSION:
+            return decoded(Last, kept.get("last"))
+        why = "another version wrote them"
     except FileNotFoundError:
         raise QueryError("there was no search yet whose results could be named", hint=_HINT) from None
-    except (OSError, ValueError, KeyError, TypeError, WireError) as error:
-        raise QueryError(f"the results of the last search cannot be read: {error}", hint=_HINT) from error
+    except OSError as error:
+        why = f"{error.strerror}: {home / FILE}"
+    except WireError:
+        why = f"{home / FILE} is damaged"
+    raise QueryError(f"the results of the last search cannot be read: {why}", hint=_HINT)
 
 
 def _ends(part: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +38,6 @@ from savecli.media.worker import Decoder
 
 if TYPE_CHECKING:
     from savecli.model.encode import MiniEncoder
-
-MISSING_SHARE = 0.05
-T = TypeVar("T")
 
 
 class Encoder(Protocol):
@@ -183,19 +180,23 @@ class Pipeline:
             return Transcript(), sounds
         rate_hz = self._encoder.spec.sample_rate_hz
         stream = self._decoder.waveform(timeline, sample_rate_hz=rate_hz)
-        blocks = hearing(
-            account.metered_sound(stream), Cutter(spans, rate_hz), self._encoder, sounds, self._pool
-        )
-        listening = listened(blocks, self._transcriber, rate_hz)
-        transcript: Transcript | None = None
-        while transcript is None:
-            with account.clock("hear", but="decode"):
-                try:
-                    done_s = next(listening)
-                except StopIteration as end:
-                    transcript = end.value
-                    continue
-            yield Progress(path=timeline.path, stage="hear", done_s=done_s, duration_s=timeline.duration_s)
+        with Ahead[int, Sound](self._pool) as ahead:
+            blocks = hearing(
+                account.metered_sound(stream), Cutter(spans, rate_hz), self._encoder, sounds, ahead
+            )
+            listening = listened(blocks, self._transcriber, rate_hz)
+            transcript: Transcript | None = None
+            while transcript is None:
+                with account.clock("hear", but="decode"):
+                    try:
+                        done_s = next(listening)
+                    except StopIteration as end:
+                        transcript = end.value
+                        continue
+                yield Progress(
+                    path=timeline.path, stage="hear", done_s=done_s, duration_s=timeline.duration_s
+                )
+        account.stage_s["hear"] += ahead.unwaited_s
         account.n_bad_packets += stream.n_bad_packets
         if account.peak < SILENT_PEAK:
             account.notes.append("the audio track is silent")
@@ -242,6 +243,7 @@ class Pipeline:
                     yield Progress(
                         path=timeline.path, stage="see", done_s=done_s, duration_s=timeline.duration_s
                     )
+        account.stage_s["see"] += ahead.unwaited_s
         account.notes += self._encoder.notes()
         account.n_bad_packets += stream.n_bad_packets if wanted else 0
         return embeddings, times
@@ -263,19 +265,18 @@ def hearing(
     cutter: Cutter,
     encoder: Encoder,
     sounds: dict[int, Sound],
-    pool: Executor | None = None,
+    ahead: Ahead[int, Sound],
 ) -> Iterator[WaveformBlock]:
     """The same blocks; as they pass, the encoder hears each segment that is over, into `sounds`."""
-    with Ahead[int, Sound](pool) as ahead:
-        for block in blocks:
-            for number, waveform in cutter.add(block):
-                ahead.give(number, partial(encoder.hear, waveform))
-                sounds.update(ahead.taken())
-            yield block
-        for number, waveform in cutter.finish():
+    for block in blocks:
+        for number, waveform in cutter.add(block):
             ahead.give(number, partial(encoder.hear, waveform))
             sounds.update(ahead.taken())
-        sounds.update(ahead.taken(rest=True))
+        yield block
+    for number, waveform in cutter.finish():
+        ahead.give(number, partial(encoder.hear, waveform))
+        sounds.update(ahead.taken())
+    sounds.update(ahead.taken(rest=True))
 
 
 def listened(
@@ -309,7 +310,7 @@ def open_pipeline(config: Config) -> Iterator[Pipeline]:
     """A pipeline as the settings want it; its models are loaded, its decoder ends with it.
 
     Raises:
-        WeightsError, SpeechError: a model that is not there or cannot account.
+        WeightsError, SpeechError: a model that is not there or cannot run.
     """
     encoder = make_encoder(config)
     transcriber = make_transcriber(config)

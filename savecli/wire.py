@@ -219,14 +219,19 @@ class Line:
             self._rest += block
         text = bytes(self._rest[:end])
         del self._rest[: end + 1]
-        return _message(text)
+        return parsed(text)
 
 
-def _message(text: bytes) -> Message:
+def parsed(text: bytes) -> Message:
+    """What one line of a connection, or a file, holds.
+
+    Raises:
+        WireError: it is no JSON object.
+    """
     try:
-        message = json.loads(text)
+        told = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise WireError(f"no JSON: {error!r:.200}") from error
-    if not isinstance(message, dict):
+    if not isinstance(told, dict):
         raise WireError("a message is a JSON object")
-    return message
+    return told

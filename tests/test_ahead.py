@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -54,3 +55,18 @@ def test_nothing_is_begun_once_nobody_waits_for_it():
             ahead.give(1, lambda: made.append(1))
         go.set()
     assert made == []
+
+
+def test_it_is_told_how_much_longer_calls_took_than_they_were_waited_for():
+    started, go = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as pool, Ahead(pool) as ahead:
+        ahead.give(0, lambda: started.set() or go.wait(20))
+        started.wait(20)
+        time.sleep(0.2)
+        go.set()
+        list(ahead.taken(rest=True))
+        assert ahead.unwaited_s > 0.1
+    with Ahead(None) as alone:
+        alone.give(0, lambda: time.sleep(0.1))
+        list(alone.taken())
+        assert alone.unwaited_s == pytest.approx(0, abs=0.05)

@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -220,3 +221,11 @@ def test_the_drawn_tree_is_the_tree():
     assert [name for name in named if not (PACKAGE / name).exists()] == []
     own = [name for name in NAMES if not name.endswith(("__init__.py", "__main__.py"))]
     assert [name for name in own if name not in named and not name.startswith(unlisted)] == []
+
+
+def test_the_storeys_that_are_told_of_are_those_that_a_linter_holds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    told = (ROOT / "docs" / "architecture.md").read_text("utf-8").split("```")[3].splitlines()[1:]
+    storeys = [storey for line in told for storey in line.split(maxsplit=1)[1].split(", then ")]
+    assert [set(storey.split(" | ")) for storey in storeys] == [set(layer.split(" | ")) for layer in layers]

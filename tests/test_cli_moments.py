@@ -72,6 +72,19 @@ def test_a_result_is_opened_by_its_number(end, found, tmp_path, monkeypatch):
     assert out.startswith(f"{player} --start=2.000 ")
 
 
+def test_a_search_whose_numbers_cannot_be_kept_says_so(end, found, tmp_path):
+    (tmp_path / last.FILE).unlink()
+    (tmp_path / last.FILE).mkdir()
+    code, out, err = end("search", "--phrase", "good boy")
+    assert code == 0
+    assert "good boy" in out
+    assert err == f"save open, show and export do not know these numbers: {tmp_path} cannot be written\n"
+    assert end("search", "-q", "--phrase", "good boy")[2] == ""
+    code, _, err = end("open", "1")
+    assert code == 2
+    assert "Is a directory" in err
+
+
 def test_a_path_is_opened_at_its_time(end, found, tmp_path, monkeypatch):
     monkeypatch.chdir(found.parent)
     monkeypatch.setattr("savecli.play._find", lambda program: f"/bin/{program}" if program == "vlc" else None)

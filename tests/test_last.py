@@ -43,10 +43,15 @@ def test_others_cannot_read_what_was_looked_for(tmp_path):
 
 
 def test_a_home_that_cannot_be_written_is_no_failure(tmp_path):
-    last.remember(tmp_path / "absent", "dog", FIVE)
+    assert not last.remember(tmp_path / "absent", "dog", FIVE)
     (tmp_path / "file").touch()
-    last.remember(tmp_path / "file", "dog", FIVE)
+    assert not last.remember(tmp_path / "file", "dog", FIVE)
     assert not (tmp_path / "absent").exists()
+
+
+def test_however_many_are_remembered_all_are_recalled(tmp_path):
+    assert last.remember(tmp_path, "dog", FIVE * 8000)
+    assert len(last.recall(tmp_path).moments) == 40_000
 
 
 @pytest.mark.parametrize(
@@ -109,11 +114,15 @@ def test_before_any_search(tmp_path):
         b"[]",
         b'{"version": 99, "asked": "", "moments": []}',
         b'{"version": 1, "asked": "x", "moments": [{}]}',
+        b"null",
+        b'{"version": 2}',
+        b'{"version": 2, "last": {"asked": "x", "moments": [null]}}',
+        b"[" * 200_000,
         b"\xff",
     ],
 )
 def test_a_damaged_file_is_told_of(tmp_path, content):
     (tmp_path / last.FILE).write_bytes(content)
-    with pytest.raises(QueryError, match="cannot be read") as caught:
+    with pytest.raises(QueryError, match=r"cannot be read: (.* is damaged|another version)") as caught:
         last.recall(tmp_path)
     assert "search again" in caught.value.hint

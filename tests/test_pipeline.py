@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -99,6 +102,24 @@ def test_time_is_counted_for_each_stage(decoder, encoder, parrot, colour_video, 
     _, done = run(Pipeline(decoder, encoder, parrot()), path)
     assert done.stage_s.keys() == {"decode", "see", "hear"}
     assert all(seconds >= 0 for seconds in done.stage_s.values())
+
+
+def test_with_a_pool_all_is_the_same_and_the_time_spent_in_it_is_counted(
+    decoder, encoder, parrot, colour_video, tmp_path, monkeypatch
+):
+    path = colour_video(tmp_path / "a.mp4", *["red", "blue", "green"] * 3)
+    _, alone = run(Pipeline(decoder, encoder, parrot(SAID)), path)
+    for name in ("hear", "embed"):
+        work = getattr(encoder, name)
+        monkeypatch.setattr(encoder, name, lambda given, work=work: time.sleep(0.05) or work(given))
+    with ThreadPoolExecutor(4) as pool:
+        told, done = run(Pipeline(decoder, encoder, parrot(SAID), pool), path)
+    for one, other in zip(done.embeddings, alone.embeddings, strict=True):
+        for kind in ("seen", "frames", "heard", "said", "fused", "parts"):
+            np.testing.assert_array_equal(getattr(one, kind), getattr(other, kind))
+    assert [one.done_s for one in told if one.stage == "see"] == [span.end_s for span in done.segments]
+    assert done.stage_s["see"] >= 0.05 * len(done.segments)
+    assert done.stage_s["hear"] >= 0.05 * len(done.segments)
 
 
 @pytest.mark.parametrize(

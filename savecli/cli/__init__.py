@@ -19,7 +19,7 @@ __all__ = ["DONE", "EXPECTED", "NOTHING", "ReaderLeftError", "cli"]
 @click.version_option(__version__, prog_name="save")
 @everywhere
 def cli(**_: object) -> None:
-    """Find the moment in your own videos by what is seen and what is said. Offline.
+    """Find the moment in your own videos by what is seen, heard and said. Offline.
 
     \b
     save index ~/Videos             read new and changed videos

@@ -92,7 +92,8 @@ def what_computes(command: Command) -> Command:
             "--jobs",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Files read at a time.  [default: as tuned, or one for each core]",
+            help="Files read at a time, and threads that see and hear."
+            "  [default: as tuned, or one for each core]",
         ),
         click.option(
             "--batch-size",

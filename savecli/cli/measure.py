@@ -45,10 +45,10 @@ def bench(paths: tuple[Path, ...], limit_s: float, as_json: bool, **common: Unpa
     there is more footage than --limit, files are drawn, in each run the same, and of long ones a part is
     copied aside.
 
-    A stage's x real time is footage by the time that files spent in it. Of files read at a time that adds up,
-    so the whole can be faster than a part. For decode it is the time spent waiting, and the CPU time is that
-    of the decoders; the rest of the CPU time is shared out by the time spent in the other stages. Exit code 1
-    if files were skipped.
+    A stage's x real time is footage by the time that files spent in it. Of files, and of segments of a file,
+    that are worked on at a time that adds up, so the whole can be faster than a part. For decode it is the
+    time spent waiting, and the CPU time is that of the decoders; the rest of the CPU time is shared out by
+    the time spent in the other stages. Exit code 1 if files were skipped.
     """
     if math.isnan(limit_s):  # which is in every range
         raise click.BadParameter("nan is no number of seconds", param_hint="--limit")

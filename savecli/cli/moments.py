@@ -164,7 +164,9 @@ def follow_up(
 
     asked = "; ".join(render.asked(ask) for ask, _ in told)
     found = last.Last(asked=asked, moments=tuple(m for _, results in told for m in results.moments))
-    last.remember(config.home, asked, found.moments)
+    if not last.remember(config.home, asked, found.moments) and not quiet:
+        why = f"{config.home} cannot be written"
+        render.warn(f"save open, show and export do not know these numbers: {why}")
     if file is not None and found.moments:
         how = How(pad=0.0, fast=False, each=False, relative=False, force=False)
         write_moments(config, found.pick("all"), file, asked, how, as_json=False, quiet=quiet)
