@@ -58,6 +58,11 @@ def away(
     return absent(stored, look())
 
 
+def unknown(store: Store, paths: Sequence[Path]) -> list[Path]:
+    """Those of some files and folders of which, and below which, nothing is in the store."""
+    return [path for path in map(whole, paths) if not store.known([path])]
+
+
 def forget(store: Store, paths: Sequence[Path]) -> int:
     """Removes files, and all files below folders, from the store; never from disk. Returns how many.
 
@@ -174,6 +179,8 @@ def _tried(name: str, attempt: Callable[[], str]) -> Check:
         return Check(
             name=name, ok=False, message=f"cannot import {error.name}: {error}", hint="pip install savecli"
         )
+    except OSError as error:
+        return Check(name=name, ok=False, message=str(error), hint="can this place be read and written?")
 
 
 def _decoder() -> str:

@@ -85,6 +85,13 @@ def test_a_search_whose_numbers_cannot_be_kept_says_so(end, found, tmp_path):
     assert "Is a directory" in err
 
 
+def test_what_was_not_known_is_told_where_other_files_are_forgotten(end, found, tmp_path):
+    code, out, err = end("forget", "--", tmp_path / "nope", found)
+    assert (code, out) == (1, "1 file forgotten; nothing on disk was touched\n")
+    assert err == f"nothing under {tmp_path / 'nope'} is in the store\n  save list\n"
+    assert found.exists()
+
+
 def test_a_path_is_opened_at_its_time(end, found, tmp_path, monkeypatch):
     monkeypatch.chdir(found.parent)
     monkeypatch.setattr("savecli.play._find", lambda program: f"/bin/{program}" if program == "vlc" else None)

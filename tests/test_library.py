@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from pathlib import Path
@@ -64,6 +65,11 @@ def test_nothing_to_forget_is_told(shelf):
         library.forget(shelf, [ROOT / "tri"])
     assert caught.value.hint == "save list"
     assert len(names(shelf)) == 5
+
+
+def test_a_name_of_nothing_is_known_beside_others(shelf):
+    named = [ROOT / "trip", ROOT / "tri", ROOT / "trip2" / ".." / "nowhere"]
+    assert library.unknown(shelf, named) == [ROOT / "tri", ROOT / "nowhere"]
 
 
 def test_forgetting_one_copy_keeps_the_video(shelf):
@@ -294,6 +300,18 @@ def test_doctor_tries_everything(tmp_path):
     ]
     assert all(check.ok for check in checks), [check for check in checks if not check.ok]
     assert not any(check.hint for check in checks)
+
+
+def test_doctor_goes_on_where_the_system_refuses(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
+
+    monkeypatch.setattr(library, "_decoder", full)
+    settings = config.load(home=tmp_path / "home", model_dir=tmp_path / "models", asr="off", device="cpu")
+    first, *others = library.doctor(settings)
+    assert (first.ok, len(others)) == (False, 6)
+    assert "No space left" in first.message
+    assert first.hint
 
 
 def test_doctor_goes_on_after_a_failure_and_says_what_to_do(tmp_path, monkeypatch):

@@ -234,17 +234,25 @@ def _given(config: Config, name: str) -> str:
 @click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @as_json
 @everywhere
-def forget(paths: tuple[Path, ...], as_json: bool, **common: Unpack[Common]) -> None:
-    """Remove videos, or all videos below a folder, from the store; never from disk."""
+def forget(paths: tuple[Path, ...], as_json: bool, **common: Unpack[Common]) -> int:
+    """Remove videos, or all videos below a folder, from the store; never from disk.
+
+    Exit code 1 if nothing was known at a PATH.
+    """
     from savecli import library, render
     from savecli.store import Store
 
     with Store.open(settings(**common).store_dir, identity=None, mode="write") as store:
+        unknown = library.unknown(store, paths)
         n_forgotten = library.forget(store, paths)
     if as_json:
         render.line({"n_forgotten": n_forgotten})
     else:
-        render.say(f"{n_forgotten} files forgotten; they are still on disk")
+        files = "1 file" if n_forgotten == 1 else f"{n_forgotten} files"
+        render.say(f"{files} forgotten; nothing on disk was touched")
+    for path in unknown:
+        render.warn(f"nothing under {path} is in the store", "save list")
+    return NOTHING if unknown else DONE
 
 
 COMMANDS = (index, show, list_, status, forget)
