@@ -85,6 +85,12 @@ def test_a_search_whose_numbers_cannot_be_kept_says_so(end, found, tmp_path):
     assert "Is a directory" in err
 
 
+def test_copies_below_a_folder_that_is_not_known_are_no_answer(end, found, tmp_path):
+    code, out, err = end("dupes", tmp_path / "nope")
+    assert (code, out) == (2, "")
+    assert err == f"save: nothing under {tmp_path / 'nope'} is in the store\n  save list\n"
+
+
 def test_what_was_not_known_is_told_where_other_files_are_forgotten(end, found, tmp_path):
     code, out, err = end("forget", "--", tmp_path / "nope", found)
     assert (code, out) == (1, "1 file forgotten; nothing on disk was touched\n")

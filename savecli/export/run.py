@@ -101,7 +101,7 @@ def _write(
         text = playlist(made, options, folder)
     # Names that are no text in any encoding keep their bytes in a playlist and a table.
     place.write_bytes(text.encode("utf-8", "surrogateescape"))
-    return []
+    return [] if text else [f"nothing is said in {', '.join(f'moment {take.number}' for take in made)}"]
 
 
 def _clips(place: Path, made: Sequence[Take], options: Options, tell: Tell) -> list[str]:

@@ -93,7 +93,7 @@ def check(paths: Sequence[Path], takes: Sequence[Take], *, force: bool) -> None:
             raise ConfigError(f"{path} is a folder", hint="name another file")
         if os.path.lexists(path) and not force:
             raise ConfigError(
-                f"{path} is there already", hint="name another file, or write over it with --force"
+                f"{path} is there already", hint="name another file, or write over it: save export --force"
             )
     if len(set(paths)) < len(paths):
         raise ConfigError("two moments would get the same name", hint="put {n} in the name")

@@ -237,6 +237,15 @@ def test_subtitles_are_on_the_clock_of_the_joined_clips(tmp_path, write, facts, 
     assert len(told) == 2
 
 
+def test_where_nothing_is_said_that_is_told(tmp_path, facts, moment, video):
+    facts.texts[video] = [(0.0, "zero")]
+    found = [(1, moment(video, 0.0, 0.4)), (2, moment(video, 2.0, 3.0)), (3, moment(video, 3.0, 4.0))]
+    each = export(found, target(tmp_path / "a.srt", each=True), Options(each=True), facts)
+    assert each.notes == ("nothing is said in moment 2", "nothing is said in moment 3")
+    silent = export(found[1:], target(tmp_path / "b.srt", each=False), Options(), facts)
+    assert silent.notes == ("nothing is said in moment 2, moment 3",)
+
+
 def test_subtitles_are_short_enough_to_read(tmp_path, write, facts, moment, video):
     facts.texts[video] = [(0.0, " ".join(f"word{i}" for i in range(60)))]
     told = cues(write(tmp_path / "out.srt", moment(video, 0, 30)).read_text())
