@@ -84,7 +84,9 @@ def _log(error: Exception) -> None:
     try:
         file = config.load().log_file
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8", errors="backslashreplace") as log:
+        # What a person looked for is nobody else's business.
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with open(descriptor, "a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(
                 f"save {__version__} {' '.join(sys.argv[1:])}\n{''.join(traceback.format_exception(error))}\n"
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from pathlib import Path
 
 import click
@@ -135,6 +137,7 @@ def test_a_bug_is_3_and_its_traceback_goes_to_the_log(end, boom):
     written = log.read_text("utf-8")
     assert written.startswith(f"save {__version__} boom\n")
     assert "RuntimeError: a bug" in written
+    assert os.name == "nt" or stat.S_IMODE(log.stat().st_mode) == 0o600  # it holds what was looked for
 
 
 def test_bugs_are_added_to_the_log(end, boom):
