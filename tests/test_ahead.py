@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -29,6 +30,15 @@ def test_results_come_in_order_and_the_last_few_only_when_all_are_asked_for(n_th
             taken += ahead.taken()
             assert len(taken) == max(0, number + 1 - MOST_AHEAD)
         assert [*taken, *ahead.taken(rest=True)] == [(n, n * n) for n in range(10)]
+
+
+@pytest.mark.parametrize("n_threads", [0, 2])
+def test_what_calls_took_is_counted_however_many_run_at_a_time(n_threads):
+    with ThreadPoolExecutor(n_threads or 1) as pool, Ahead(pool if n_threads else None) as ahead:
+        for number in range(4):
+            ahead.give(number, partial(time.sleep, 0.05))
+        list(ahead.taken(rest=True))
+    assert ahead.spent_s >= 0.2
 
 
 def test_calls_run_beside_each_other():
