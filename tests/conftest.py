@@ -35,7 +35,7 @@ from savecli.model.score import CALIBRATED, TERMS, Calibration, Query, Score, St
 from savecli.model.words import content
 from savecli.store import Store
 
-# A busy machine is no fault of what is tested. `make test` tries the same examples each time, so that it fails
+# A busy machine is no fault of what is tested. `make test` tries the same examples each time, so it fails
 # with the change that broke something; `pytest --hypothesis-profile explore` looks for others.
 settings.register_profile("explore", deadline=None)
 settings.register_profile("save", deadline=None, derandomize=True)
