@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -67,6 +70,38 @@ def test_segments_are_embedded_so_many_at_a_time(
         np.testing.assert_array_equal(one.frames, other.frames)
     for one, other in zip(done.frame_times, alone.frame_times, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_pool_embeds_several_segments_at_a_time_and_nothing_else_changes(
+    decoder, encoder, colour_video, tmp_path, monkeypatch
+):
+    path = colour_video(tmp_path / "a.mp4", *["red", "blue", "green"] * 3)
+    alone_told, alone = run(Pipeline(decoder, encoder, None), path)
+    meeting, embed = threading.Barrier(3, timeout=60), encoder.embed
+
+    def together(media):
+        meeting.wait()
+        return embed(media)
+
+    monkeypatch.setattr(encoder, "embed", together)
+    with ThreadPoolExecutor(3) as pool:
+        told, done = run(Pipeline(decoder, encoder, None, pool).twin(), path)
+    assert told == alone_told
+    assert done.segments == alone.segments
+    for one, other in zip(done.embeddings, alone.embeddings, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
+
+
+def test_what_an_embedding_in_the_pool_raises_ends_the_video(
+    decoder, encoder, colour_video, tmp_path, monkeypatch
+):
+    def fail(media):
+        raise WeightsError("no eyes")
+
+    monkeypatch.setattr(encoder, "embed", fail)
+    path = colour_video(tmp_path / "a.mp4", *["red", "blue", "green"] * 3)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(WeightsError, match="no eyes"):
+        run(Pipeline(decoder, encoder, None, pool), path)
 
 
 def test_what_the_encoder_tells_is_noted(decoder, encoder, colour_video, tmp_path, monkeypatch):
