@@ -58,11 +58,11 @@ class Account:
             other = self.stage_s[but] - before if but else 0.0
             self.stage_s[stage] += time.perf_counter() - start - other
 
-    def metered(self, items: Iterable[T], stage: str = "decode") -> Iterator[T]:
-        """The same items; waiting for them counts for `stage`."""
+    def metered(self, items: Iterable[T]) -> Iterator[T]:
+        """The same items; waiting for them is decoding."""
         iterator = iter(items)
         while True:
-            with self.clock(stage):
+            with self.clock("decode"):
                 item = next(iterator, None)
             if item is None:
                 return

@@ -24,14 +24,13 @@ class Ahead(Generic[Key, Result]):
         pool: makes the calls; where it is None, each is made when its result is taken.
 
     Attributes:
-        unwaited_s: seconds that the calls took, less those that the caller waited for them: below 0 where
-            the pool had other things to do.
+        spent_s: seconds that the calls took whose results were taken, each from its start to its end.
     """
 
     def __init__(self, pool: Executor | None) -> None:
-        self.unwaited_s = 0.0
         self._pool = pool
         self._out: deque[tuple[Key, Future[_Made[Result]] | Callable[[], _Made[Result]]]] = deque()
+        self.spent_s = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +42,7 @@ class Ahead(Generic[Key, Result]):
 
     def give(self, key: Key, call: Callable[[], Result]) -> None:
         """Have a call made; read `taken` before the next."""
-        timed = partial(_made, call)
+        timed = partial(_timed, call)
         self._out.append((key, self._pool.submit(timed) if self._pool else timed))
 
     def taken(self, *, rest: bool = False) -> Iterator[tuple[Key, Result]]:
@@ -51,12 +50,11 @@ class Ahead(Generic[Key, Result]):
         most = MOST_AHEAD if self._pool and not rest else 0
         while len(self._out) > most:
             key, call = self._out.popleft()
-            start = time.perf_counter()
             result, took_s = call.result() if isinstance(call, Future) else call()
-            self.unwaited_s += took_s - (time.perf_counter() - start)
+            self.spent_s += took_s
             yield key, result
 
 
-def _made(call: Callable[[], Result]) -> _Made[Result]:
+def _timed(call: Callable[[], Result]) -> _Made[Result]:
     start = time.perf_counter()
     return call(), time.perf_counter() - start

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from savecli.ahead import Ahead
 from savecli.config import Config
 from savecli.datatypes import Embedding, Media, MediaSpec, Sound, Transcript, WaveformBlock
 from savecli.errors import MediaError, NoPictureError, QueryError
@@ -234,7 +233,7 @@ def _perceived(
     transcript = Transcript()
     if timeline.has_audio:
         blocks = _part(decoder.waveform(timeline, sample_rate_hz=media.sample_rate_hz), start_s, end_s, media)
-        blocks = hearing(blocks, Cutter(spans, media.sample_rate_hz), encoder, sounds, Ahead(None))
+        blocks = hearing(blocks, Cutter(spans, media.sample_rate_hz), encoder, sounds)
         transcript = ended(listened(blocks, senses.transcriber(), media.sample_rate_hz))
     embeddings = []
     for number, span in enumerate(spans):

@@ -84,7 +84,7 @@ class Processed:
         segments, embeddings, frame_times: one each, in order of time.
         notes: what the owner should know.
         partial: whether some of it could not be decoded.
-        stage_s: seconds spent in "decode", "see" and "hear".
+        stage_s: seconds spent in "decode", which is waiting for the decoder, "hear" and "see".
     """
 
     timeline: Timeline
@@ -104,7 +104,7 @@ class Pipeline:
         decoder: safe against the files.
         encoder: what sees and hears, and reads what is said.
         transcriber: what understands speech, or None to leave that out.
-        pool: its threads see and hear, so that one file can use several cores; None: the caller's does.
+        pool: its threads embed, so that one file can use several cores; None leaves it to the caller's.
     """
 
     def __init__(
@@ -180,23 +180,17 @@ class Pipeline:
             return Transcript(), sounds
         rate_hz = self._encoder.spec.sample_rate_hz
         stream = self._decoder.waveform(timeline, sample_rate_hz=rate_hz)
-        with Ahead[int, Sound](self._pool) as ahead:
-            blocks = hearing(
-                account.metered_sound(stream), Cutter(spans, rate_hz), self._encoder, sounds, ahead
-            )
-            listening = listened(blocks, self._transcriber, rate_hz)
-            transcript: Transcript | None = None
-            while transcript is None:
-                with account.clock("hear", but="decode"):
-                    try:
-                        done_s = next(listening)
-                    except StopIteration as end:
-                        transcript = end.value
-                        continue
-                yield Progress(
-                    path=timeline.path, stage="hear", done_s=done_s, duration_s=timeline.duration_s
-                )
-        account.stage_s["hear"] += ahead.unwaited_s
+        blocks = hearing(account.metered_sound(stream), Cutter(spans, rate_hz), self._encoder, sounds)
+        listening = listened(blocks, self._transcriber, rate_hz)
+        transcript: Transcript | None = None
+        while transcript is None:
+            with account.clock("hear", but="decode"):
+                try:
+                    done_s = next(listening)
+                except StopIteration as end:
+                    transcript = end.value
+                    continue
+            yield Progress(path=timeline.path, stage="hear", done_s=done_s, duration_s=timeline.duration_s)
         account.n_bad_packets += stream.n_bad_packets
         if account.peak < SILENT_PEAK:
             account.notes.append("the audio track is silent")
@@ -238,12 +232,12 @@ class Pipeline:
                     continue
                 ahead.give(span.end_s, partial(self._encoder.embed, waiting))
                 waiting = []
-                for done_s, rows in account.metered(ahead.taken(rest=is_last), "see"):
+                for done_s, rows in ahead.taken(rest=is_last):
                     embeddings += rows
                     yield Progress(
                         path=timeline.path, stage="see", done_s=done_s, duration_s=timeline.duration_s
                     )
-        account.stage_s["see"] += ahead.unwaited_s
+        account.stage_s["see"] += ahead.spent_s
         account.notes += self._encoder.notes()
         account.n_bad_packets += stream.n_bad_packets if wanted else 0
         return embeddings, times
@@ -261,22 +255,15 @@ def _by_segment(frames: Iterator[Frame], owners: Sequence[int], n_segments: int)
 
 
 def hearing(
-    blocks: Iterable[WaveformBlock],
-    cutter: Cutter,
-    encoder: Encoder,
-    sounds: dict[int, Sound],
-    ahead: Ahead[int, Sound],
+    blocks: Iterable[WaveformBlock], cutter: Cutter, encoder: Encoder, sounds: dict[int, Sound]
 ) -> Iterator[WaveformBlock]:
     """The same blocks; as they pass, the encoder hears each segment that is over, into `sounds`."""
     for block in blocks:
         for number, waveform in cutter.add(block):
-            ahead.give(number, partial(encoder.hear, waveform))
-            sounds.update(ahead.taken())
+            sounds[number] = encoder.hear(waveform)
         yield block
     for number, waveform in cutter.finish():
-        ahead.give(number, partial(encoder.hear, waveform))
-        sounds.update(ahead.taken())
-    sounds.update(ahead.taken(rest=True))
+        sounds[number] = encoder.hear(waveform)
 
 
 def listened(

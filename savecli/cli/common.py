@@ -92,7 +92,7 @@ def what_computes(command: Command) -> Command:
             "--jobs",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Files read at a time, and threads that see and hear."
+            help="Files read at a time, and threads that look at them."
             "  [default: as tuned, or one for each core]",
         ),
         click.option(

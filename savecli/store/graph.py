@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from savecli.errors import StoreError
 from savecli.store.vectors import Rows
 
-# Malkov & Yashunin, https://arxiv.org/abs/1603.09320: M and efConstruction.
+# M and efConstruction of Malkov & Yashunin, https://arxiv.org/abs/1603.09320. With M = 16 no search, however
+# wide, reached 2 % of the nearest among 900,000 rows (benchmarks/RESULTS.md).
 CONNECTIVITY = 32
 EF_CONSTRUCTION = 128
 _BLOCK_ROWS = 8192
