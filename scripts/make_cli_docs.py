@@ -18,8 +18,10 @@ Made by `python scripts/make_cli_docs.py` from `--help`; do not edit.
 
 Results go to stdout, all else to stderr. `--json` prints one JSON object a line and nothing else on stdout.
 `save search --json` prints moments: `rank`, `path`, `start_s`, `end_s`, `score`, `why` (what `seen`,
-`heard` and `said` add to the score), `snippet`, `best_s`, `video_id`, `mounted`, `drive` (the label of its
-drive, where that is not mounted). `save index --json` prints events: `event` is `indexed` (`path`,
+`heard` and `said` add to the score), `snippet`, `marks` (where in it words stand that were looked for, as
+pairs of characters), `best_s`, `video_id`, `mounted`, `drive` (the label of its drive, where that is not
+mounted), `copies` (moments of other videos that repeat it), with `--explain` also `explain`, and before all
+`query`, where there are several. `save index --json` prints events: `event` is `indexed` (`path`,
 `duration_s`, `n_segments`, `has_audio`, `speech_s`, `elapsed_s`, `notes`, `partial`), `unchanged`, `moved`
 (`old_path`), `removed` (it was gone from its drive, and is forgotten), `skipped` (`reason`, `hint`,
 `known`: it failed before and was not tried again, `unfinished`: it is still being written) or, once and
@@ -34,10 +36,11 @@ failure with a hint; 3 a bug, whose traceback is in the log that the message nam
 it); 130 interrupted.
 
 Settings: a flag wins over the environment (`SAVE_HOME`, `SAVE_MODEL_DIR`, `SAVE_ASR`, `SAVE_LANGUAGE`,
-`SAVE_DEVICE`, `SAVE_JOBS`, `SAVE_BATCH_SIZE`, `SAVE_OFFLINE`, `SAVE_STALL_S`), which wins over `config.toml`
-in the home folder (the same names in lower case, without `SAVE_`), which wins over what `save doctor --tune`
-measured. `save status` shows each value and its source. `SAVE_STALL_S` (60) is how many seconds a file may
-keep the decoder busy without any headway. `asr = "auto"`, tuning and `save bench`: [speed.md](speed.md).
+`SAVE_DEVICE`, `SAVE_JOBS`, `SAVE_BATCH_SIZE`, `SAVE_OFFLINE`, `SAVE_STALL_S`, `SAVE_DATA`), which wins over
+`config.toml` in the home folder (the same names in lower case, without `SAVE_`, and no `home`), which wins
+over what `save doctor --tune` measured. `save status` shows each value and its source. `SAVE_STALL_S` (60)
+is how many seconds a file may keep the decoder busy without any headway. `asr = "auto"`, tuning and
+`save bench`: [speed.md](speed.md).
 """
 
 

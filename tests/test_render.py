@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savecli import render
+from savecli.config import DEFAULTS
 from savecli.datatypes import Ask, Check, Moment, Results, Transcript, Utterance, Word
 from savecli.events import Indexed, Moved, Planned, Progress, Relinked, Removed, Skipped, Summary, Unchanged
 from savecli.plain import plain
@@ -103,6 +104,13 @@ def test_a_moment_has_the_fields_of_the_contract(capsys):
         "copies": 0,
     }
     assert (second["rank"], second["mounted"], second["drive"]) == (2, False, "USB")
+
+
+def test_the_contract_names_each_field_of_a_moment_and_each_setting():
+    told = Path(__file__).parents[1].joinpath("docs", "cli.md").read_text("utf-8").split("\n## ")[0]
+    fields = [*render.moment_record(1, moment(), explain=True), "query"]
+    settings = [f"SAVE_{name.upper()}" for name in ("home", "model_dir", *DEFAULTS)]
+    assert [name for name in (*fields, *settings) if f"`{name}`" not in told] == []
 
 
 def test_events_have_the_fields_of_the_contract(capsys):

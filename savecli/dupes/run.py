@@ -116,7 +116,7 @@ def candidates(
     pairs = yield from _told(propose(store, space, library), "compare")
     alike = yield from _told(sift(store, space, library, pairs), "sift")
     hints: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for place in np.argsort(-alike)[: int((alike >= _LEAST_SIFTED).sum())].tolist():
+    for place in np.argsort(-alike, kind="stable")[: int((alike >= _LEAST_SIFTED).sum())].tolist():
         (a, ours), (b, theirs) = (segments[int(side[place])] for side in pairs)
         hints.setdefault((names[a], names[b]), []).append((ours.start_s, theirs.start_s))
     tracks = _Tracks(store, space, videos)
