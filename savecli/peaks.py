@@ -39,7 +39,7 @@ class Peaks:
         """Take note of the sizes of now."""
         now_mb = [status_mb(self._pid, "VmRSS")]
         self._command_mb = max(self._command_mb, status_mb(self._pid, "VmHWM"))
-        for child in _children(self._pid):
+        for child in children(self._pid):
             now_mb.append(status_mb(child, "VmRSS"))
             self._decoder_mb = max(self._decoder_mb, status_mb(child, "VmHWM"))
         self._together_mb = max(self._together_mb, sum(now_mb))
@@ -65,7 +65,7 @@ def status_mb(pid: int, field: str) -> float:
     return next((int(line.split()[1]) / 1000 * 1.024 for line in lines if line.startswith(field)), 0.0)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """The processes that a process started, from any of its threads."""
     found: list[int] = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):

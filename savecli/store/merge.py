@@ -128,10 +128,10 @@ class _Batch:
 
     def _append(self, kind: Kind) -> int:
         with self.views.snapshot():
-            view = self.views.of(kind)
+            path, n_rows = self.views.end_of(kind)
         parts = [content[kind] for _, content in self.videos if kind in content]
-        append(view, np.concatenate([np.empty((0, self.dim), np.float16), *parts]))
-        return view.n_rows
+        append(path, n_rows, np.concatenate([np.empty((0, self.dim), np.float16), *parts]))
+        return n_rows
 
 
 def _decide(catalog: Catalog, whole: Whole, content: Content, batch: _Batch) -> Iterator[Merging]:

@@ -119,27 +119,26 @@ def truncate(path: Path, n_rows: int, dim: int) -> None:
         os.truncate(path, committed)
 
 
-def append(view: RowView, rows: Rows) -> int:
-    """Writes `rows` behind the committed ones and forces them to disk; returns their CRC-32.
+def append(path: Path, n_rows: int, rows: Rows) -> int:
+    """Writes `rows` behind the `n_rows` committed ones and forces them to disk; returns their CRC-32.
 
     Raises:
-        StoreError: the file has lost living rows, or the disk is full.
+        StoreError: the disk is full.
     """
-    view.require(view.end)
     content = rows.tobytes()
     if not content:
         return 0
     try:
-        with view.path.open("r+b") as file:
+        with path.open("r+b") as file:
             # Dead rows that a cut file has lost come back as zeros; nothing reads them.
-            file.truncate(view.n_rows * rows.itemsize * rows.shape[1])
+            file.truncate(n_rows * rows.itemsize * rows.shape[1])
             file.seek(0, os.SEEK_END)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise StoreError(
-            f"cannot write {view.path}: {error.strerror}", hint="free some space; what is stored is safe"
+            f"cannot write {path}: {error.strerror}", hint="free some space; what is stored is safe"
         ) from error
     return zlib.crc32(content)
 

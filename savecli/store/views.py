@@ -54,6 +54,17 @@ class Views:
             self._views[kind] = RowView(path=path, rows=rows, n_rows=n_rows, starts=starts, ends=ends)
         return self._views[kind]
 
+    def end_of(self, kind: Kind) -> tuple[Path, int]:
+        """The file of a kind and its committed rows, to write behind them. Only inside `snapshot`.
+
+        Raises:
+            StoreError: the file has lost living rows.
+        """
+        path, n_rows, rows = self._mapped[kind]
+        if len(rows) < n_rows:  # else nothing is lost, and a look at the rows of each video is spared
+            self.of(kind).require(self.of(kind).end)
+        return path, n_rows
+
     def paths(self) -> list[Path]:
         """The current vector files."""
         rows = self._catalog.rows("SELECT kind, generation FROM vectors")

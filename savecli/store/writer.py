@@ -201,12 +201,12 @@ class Writer:
 
     def _append(self, kind: Kind, parts: Sequence[NDArray[np.float32]]) -> Appended:
         with self._views.snapshot():
-            view = self._views.of(kind)
+            path, n_rows = self._views.end_of(kind)
             dim = self._views.dim
         rows = np.concatenate([np.empty((0, dim), dtype=np.float32), *parts])
         _check_norms(kind, rows)
-        crc32 = append(view, rows.astype(np.float16))
-        return Appended(start=view.n_rows, n_rows=len(rows), crc32=crc32)
+        crc32 = append(path, n_rows, rows.astype(np.float16))
+        return Appended(start=n_rows, n_rows=len(rows), crc32=crc32)
 
 
 def _check_norms(kind: Kind, rows: NDArray[np.float32]) -> None:
