@@ -232,9 +232,11 @@ def _near(phrase: Phrase, flat: str) -> Iterator[list[Range]]:
 
 def _beside(one: Range, places: Sequence[Range], gap: int) -> Range | None:
     """The place nearest to `one`, before or behind it, with no more than `gap` words between."""
-    at = bisect.bisect_left(places, one)
-    around = [place for place in places[max(0, at - 1) : at + 2] if place[0] >= one[1] or place[1] <= one[0]]
-    distances = {max(place[0] - one[1], one[0] - place[1]): place for place in reversed(around)}
+    # Those between share words with `one`.
+    behind = bisect.bisect_left(places, one[1], key=lambda place: place[0])
+    before = bisect.bisect_right(places, one[0], key=lambda place: place[1])
+    beside = [*places[max(0, before - 1) : before], *places[behind : behind + 1]]
+    distances = {max(place[0] - one[1], one[0] - place[1]): place for place in reversed(beside)}
     least = min(distances, default=gap + 1)
     return distances[least] if least <= gap else None
 

@@ -241,6 +241,13 @@ def test_what_is_said_outside_of_all_segments_is_found(colour_store, find):
 WORDS = st.lists(st.sampled_from(["ab", "b", "abc", "c", "Caf\xe9", "\u732b"]), min_size=1, max_size=12)
 
 
+def test_words_that_stand_in_both_do_not_hide_those_beside_them():
+    near = phrase("b c NEAR a b")
+    assert list(exact._near(near, " x x a b a b c ")) == [[(2, 4), (5, 7)]]
+    assert list(exact._near(near, " a b c ")) == []
+    assert list(exact._near(phrase("a b NEAR b c"), " a b c b c ")) == [[(0, 2), (3, 5)]]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=st.lists(WORDS, min_size=1, max_size=4), start=st.integers(0, 40), n=st.integers(1, 5))
 def test_any_run_of_words_is_found_where_it_is_said(speak, find, said, start, n):
