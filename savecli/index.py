@@ -227,7 +227,7 @@ def _read_all(
         if stored is None:
             reading.give(found, video_id)
 
-    with Reading(open_pipeline, options.jobs) as reading:
+    with Reading(open_pipeline, min(options.jobs, len(plan.todo))) as reading:
         for found in _steady_first(plan.todo, options.settle_s):
             yield from _written(reading.told(lambda: not reading.is_full), reading, store, counts)
             video_id = ""

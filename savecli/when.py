@@ -13,7 +13,7 @@ LENGTHS = "90 (seconds), 1:30, 1:02:03, 45s, 20min, 2h or 1h30m"
 _AGO = re.compile(r"(\d{1,5})\s*(h|d|w|y)")
 _AGO_DAYS = {"h": 1 / 24, "d": 1, "w": 7, "y": 365}
 _PARTIAL = re.compile(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?")
-_CLOCK = re.compile(r"(?:(\d{1,3}):)?([0-5]?\d):([0-5]\d(?:\.\d{1,3})?)")
+_CLOCK = re.compile(r"(?:(\d{1,3}):(?=[0-5]?\d:))?(\d{1,4}):([0-5]\d(?:\.\d{1,3})?)")
 _SPELT = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?")
 _LONGEST_S = 1e8
 

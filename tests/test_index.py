@@ -749,6 +749,14 @@ def test_no_decoder_outlives_a_run_of_several(bench, many):
     assert [twin._decoder._child for twin in started] == [None, None]
 
 
+def test_no_more_is_made_ready_than_there_are_files(bench, many, monkeypatch):
+    made = []
+    real = Pipeline.twin
+    monkeypatch.setattr(Pipeline, "twin", lambda self: made.append(1) or real(self))
+    bench.run(jobs=100_000)
+    assert 0 < len(made) < 10
+
+
 def test_each_of_several_videos_is_stored_before_it_is_told(bench, many):
     for event in bench.events(jobs=3):
         if isinstance(event, Indexed):

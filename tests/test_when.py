@@ -70,6 +70,7 @@ def test_what_is_no_date_is_refused_with_the_forms_that_are(text):
     [
         ("90", 90),
         ("1:30", 90),
+        ("90:00", 5400),
         ("1:02:03", 3723),
         ("2h", 7200),
         ("1h30m", 5400),

@@ -107,7 +107,10 @@ def aside(paths: Sequence[Path], *, make_folder: bool = False) -> Iterator[list[
         ConfigError: one of them cannot be written.
     """
     # The suffix stays at the end: some libraries go by it.
-    places = [path.with_name(f".{path.stem[:100]}.{os.getpid()}.part{path.suffix}") for path in paths]
+    places = [
+        path.with_name(f".{path.stem[:100]}.{os.getpid()}-{number}.part{path.suffix}")
+        for number, path in enumerate(paths)
+    ]
     folder = paths[0].parent
     made = make_folder and not folder.exists()
     try:
