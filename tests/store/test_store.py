@@ -56,7 +56,7 @@ def test_a_video_comes_back_whole(store, home, samples):
 
 def test_adding_a_video_does_not_go_through_those_before(store, samples, monkeypatch):
     samples.add(store, A, samples.content(1, 2))
-    with monkeypatch.context() as patch:  # one query a kind for the rows of each video: 8 ms after 1,500 videos
+    with monkeypatch.context() as patch:  # one query a kind for the rows of each video: 8 ms after 1,500
         patch.setattr("savecli.store.runs.living", lambda *_: 1 / 0)
         samples.add(store, B, samples.content(2, 2))
     assert store.check() == []
