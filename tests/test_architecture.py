@@ -28,7 +28,7 @@ OWNERS = {
     "av": ["media/decode/*", "media/encode.py", "media/cut.py", "media/copy.py"],
     "click": ["cli/*", "__main__.py"],
     "ctranslate2": ["speech/*"],
-    "ctypes": ["media/speak.py"],
+    "ctypes": ["media/serve.py", "media/speak.py"],
     "espeakng_loader": ["media/speak.py"],
     "faster_whisper": ["speech/*"],
     "filelock": ["store/lock.py", "model/pull.py", "train/folder.py"],

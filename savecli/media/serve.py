@@ -7,12 +7,14 @@ bug says ``("bug", traceback)`` last. Everything is pickled.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -21,6 +23,8 @@ from savecli.errors import MediaError
 from savecli.media.footage import Stream, Tally
 
 _TICK_S = 0.5
+_MMAP_THRESHOLD = -3
+_OWN_BLOCK_BYTES = 1 << 18
 
 
 def main(memory_bytes: int) -> None:
@@ -34,6 +38,7 @@ def main(memory_bytes: int) -> None:
     from savecli.media import decode
 
     _limit(memory_bytes)
+    _keep_blocks_apart()
     calls: SimpleQueue[tuple[str, tuple[Any, ...], dict[str, Any]]] = SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, calls), daemon=True).start()
     threading.Thread(target=replies.tick_forever, daemon=True).start()
@@ -101,6 +106,18 @@ def _listen(pipe: BinaryIO, calls: SimpleQueue[tuple[str, tuple[Any, ...], dict[
             calls.put(pickle.load(pipe))  # noqa: S301 - from our own parent
     except (EOFError, OSError, pickle.UnpicklingError):
         os._exit(0)
+
+
+def _keep_blocks_apart() -> None:
+    """Pictures get memory of their own, which goes back to the system with them.
+
+    glibc stops giving it once the first of them is freed (mallopt(3), M_MMAP_THRESHOLD), and the heap then
+    falls into pieces: after 1,600 short files the process held 105 MB in place of 30, and more with each.
+    """
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _OWN_BLOCK_BYTES)
 
 
 def _limit(memory_bytes: int) -> None:

@@ -1,5 +1,6 @@
 import csv
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -235,3 +236,31 @@ def test_an_interrupt_at_any_instant_leaves_the_replies_readable() -> None:
         [sys.executable, "-c", INTERRUPTED_READER], capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.stdout == "alive\n", ran.stderr
+
+
+HEAP = """
+import re, sys
+from pathlib import Path
+from savecli.media import serve
+
+def heap_mb():
+    ends = re.search(r"^(\\w+)-(\\w+) .*\\[heap\\]$", Path("/proc/self/maps").read_text(), re.M).groups()
+    return (int(ends[1], 16) - int(ends[0], 16)) >> 20
+
+if sys.argv[1] == "apart":
+    serve._keep_blocks_apart()
+b"." * (8 << 20)
+before = heap_mb()
+held = [bytearray(4 << 20) for _ in range(8)]
+print(heap_mb() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_pictures_do_not_break_the_heap_into_pieces():
+    grown = [
+        int(subprocess.run([sys.executable, "-c", HEAP, way], check=True, capture_output=True).stdout)
+        for way in ("as it is", "apart")
+    ]
+    assert grown[0] > 16
+    assert grown[1] <= 1
