@@ -15,14 +15,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as savecli.__main__.main d
 
 at["click"] = time.monotonic()
 from savecli import config, pipeline, render, search, store  # noqa: E402, F401
+from savecli.datatypes import Ask  # noqa: E402
 from savecli.model import encode  # noqa: E402, F401
 
 at["imports"] = time.monotonic()
 settings = config.load(home=Path(sys.argv[1]))
 encoder = pipeline.make_encoder(settings)
 at["weights"] = time.monotonic()
-query = encoder.query(sys.argv[2])
-encoder.query = lambda _: query
+queries = encoder.queries(Ask(text=sys.argv[2]))
+encoder.queries = lambda _: queries
 at["encode"] = time.monotonic()
 with store.Store.open(settings.store_dir, identity=encoder.identity, mode="read") as opened:
     at["open"] = time.monotonic()
