@@ -63,6 +63,11 @@ def unknown(store: Store, paths: Sequence[Path]) -> list[Path]:
     return [path for path in map(whole, paths) if not store.known([path])]
 
 
+def not_stored(*paths: Path) -> StoreError:
+    """What there is to say of files and folders of which nothing is in the store."""
+    return StoreError(f"nothing under {', '.join(map(str, paths))} is in the store", hint="save list")
+
+
 def forget(store: Store, paths: Sequence[Path]) -> int:
     """Removes files, and all files below folders, from the store; never from disk. Returns how many.
 
@@ -72,7 +77,7 @@ def forget(store: Store, paths: Sequence[Path]) -> int:
     named = [whole(path) for path in paths]
     known = store.known(named)
     if not known:
-        raise StoreError(f"nothing under {', '.join(map(str, named))} is in the store", hint="save list")
+        raise not_stored(*named)
     return store.unlink(*known)
 
 
@@ -100,7 +105,7 @@ def relink(
     old, new = whole(old), whole(new)
     known = store.known([old])
     if not known:
-        raise StoreError(f"nothing under {old} is in the store", hint="save list")
+        raise not_stored(old)
     if old == new or not is_there(new):
         what = "both are the same folder" if old == new else f"{new} is not there"
         raise StoreError(what, hint="name the folder where the videos are now; is its drive mounted?")

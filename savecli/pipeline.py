@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -301,9 +301,8 @@ def open_pipeline(config: Config) -> Iterator[Pipeline]:
     """
     encoder = make_encoder(config)
     transcriber = make_transcriber(config)
-    with ExitStack() as stack:
-        decoder = stack.enter_context(Decoder(stall_s=config.stall_s))
-        pool = stack.enter_context(ThreadPoolExecutor(config.jobs)) if config.jobs > 1 else None
+    threads = ThreadPoolExecutor(config.jobs) if config.jobs > 1 else nullcontext()
+    with Decoder(stall_s=config.stall_s) as decoder, threads as pool:
         yield Pipeline(decoder, encoder, transcriber, pool)
 
 

@@ -157,8 +157,10 @@ def test_no_lie_of_the_clock_shortens_the_wait(runs):
     missing_since, clock = START, START
     for gap_days, lie in runs:
         true_days += gap_days
+        before = START + (true_days - gap_days + lie_days) * DAY_S
         lie_days += lie or 0.0
         now = START + (true_days + lie_days) * DAY_S
+        assert clock == pytest.approx(before, rel=1e-12)  # the same days, added up in another order
         if has_leapt(clock, now):
             missing_since = now
         elif is_due(missing_since, now):

@@ -251,7 +251,8 @@ def forget(paths: tuple[Path, ...], as_json: bool, **common: Unpack[Common]) -> 
         files = "1 file" if n_forgotten == 1 else f"{n_forgotten} files"
         render.say(f"{files} forgotten; nothing on disk was touched")
     for path in unknown:
-        render.warn(f"nothing under {path} is in the store", "save list")
+        told = library.not_stored(path)
+        render.warn(told.message, told.hint)
     return NOTHING if unknown else DONE
 
 

@@ -48,14 +48,13 @@ def dupes(
     config = settings(**common)
     from savecli import library, render
     from savecli.dupes.run import find
-    from savecli.errors import StoreError
     from savecli.media.worker import Decoder
     from savecli.twins import Options
 
     options = Options(below=paths, least_s=least_s, n_looks=n_looks)
     with opened(config) as store:
-        for path in library.unknown(store, paths):
-            raise StoreError(f"nothing under {path} is in the store", hint="save list")
+        if unknown := library.unknown(store, paths):
+            raise library.not_stored(*unknown)
         stages = find(store, options, lambda: Decoder(stall_s=config.stall_s))
         found = render.dupes_watch(stages, quiet=said("quiet", common["quiet"]) or as_json)
     (render.dupes_json if as_json else render.dupes_table)(found)
