@@ -52,7 +52,7 @@ class Abreast(Generic[Job, Told, Done]):
         # Not a `Queue`: Ctrl-C at the wrong instant leaves its lock taken for ever (media/worker.py).
         self._outbox: SimpleQueue[tuple[int, Headway[Job, Told] | End[Job, Done]]] = SimpleQueue()
         self._inboxes: list[SimpleQueue[tuple[Job] | None]] = [SimpleQueue() for _ in workers]
-        self._free = list(range(len(workers)))
+        self._free = list(reversed(range(len(workers))))
         self._threads = [
             threading.Thread(target=self._serve, args=(number, work), daemon=True)
             for number, work in enumerate(workers)
@@ -84,7 +84,8 @@ class Abreast(Generic[Job, Told, Done]):
 
     def give(self, job: Job) -> None:
         """Start a job; some worker must be free."""
-        self._inboxes[self._free.pop(0)].put((job,))
+        # The one that was freed last: it may hold what others would have to load.
+        self._inboxes[self._free.pop()].put((job,))
 
     def wait(self) -> Headway[Job, Told] | End[Job, Done]:
         """The next that a job has to tell; some job must be in work."""

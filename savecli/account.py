@@ -37,6 +37,13 @@ class Account:
         self.peak = 0.0
         self.is_partial = False
 
+    def add(self, other: Account) -> None:
+        """What another account counts of the same video."""
+        for stage, seconds in other.stage_s.items():
+            self.stage_s[stage] += seconds
+        self.n_bad_packets += other.n_bad_packets
+        self.n_frames += other.n_frames
+
     def note_missing(self, timeline: Timeline) -> None:
         """An interrupted recording or copy still promises its whole length."""
         # Some containers count their duration from zero, and not from where they start.

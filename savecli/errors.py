@@ -6,6 +6,7 @@
     ├── MediaError       a file that cannot be read as a video
     │   ├── MediaTimeout   ... or that keeps the decoder busy without getting anywhere
     │   ├── MediaCrash     ... or that the decoder does not survive
+    │   ├── UnseekableError   ... or in which a time cannot be reached by a seek
     │   ├── NoPictureError   ... or that is no image, where one was looked for
     │   └── MediaUnfinished   ... as it is still being written; it has not failed
     ├── SpeechError      a transcriber that cannot run
@@ -53,6 +54,10 @@ class MediaTimeout(MediaError):  # noqa: N818 - a time-out is what it is
 
 class MediaCrash(MediaError):  # noqa: N818
     """A file on which the decoder's process died, be it the file's fault or the machine's."""
+
+
+class UnseekableError(MediaError):
+    """A file in which a time cannot be reached by a seek: all that lies before must be read."""
 
 
 class MediaUnfinished(MediaError):  # noqa: N818

@@ -26,7 +26,8 @@ from savecli.media.sound import Cutter
 from savecli.media.worker import Decoder
 from savecli.model.likeness import Example
 from savecli.model.score import Term
-from savecli.pipeline import Encoder, Transcriber, as_media, hearing, listened, make_transcriber
+from savecli.pipeline import make_transcriber
+from savecli.senses import Encoder, Transcriber, as_media, hearing, listened
 from savecli.store import Store, StoredVideo
 from savecli.when import seconds
 

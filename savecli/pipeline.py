@@ -6,73 +6,39 @@ measures it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from savecli.abreast import Abreast, End
 from savecli.account import Account
 from savecli.ahead import Ahead
+from savecli.chunks import MOST_DECODERS, Slots, alone, chunks, together
 from savecli.config import Config
 from savecli.datatypes import (
     Embedding,
     Media,
-    MediaSpec,
     Segment,
     Sound,
     Transcript,
-    WaveformBlock,
 )
-from savecli.errors import MediaError
+from savecli.errors import MediaError, UnseekableError
 from savecli.events import Progress
 from savecli.media.footage import Frame, Timeline
 from savecli.media.segment import frame_times, segments
 from savecli.media.sound import SILENT_PEAK, Cutter
 from savecli.media.worker import Decoder
+from savecli.senses import Encoder, Transcriber, as_media, hearing, listened
 
 if TYPE_CHECKING:
     from savecli.model.encode import MiniEncoder
-
-
-class Encoder(Protocol):
-    """Media -> embedding; the weights decide what it is fed."""
-
-    name: str
-    spec: MediaSpec
-    identity: Mapping[str, str]
-
-    @property
-    def batch_size(self) -> int:
-        """Segments that are best given to `embed` together."""
-        ...
-
-    def hear(self, waveform: NDArray[np.float32]) -> Sound:
-        """The sound of one segment, (S,) float32 mono at the spec's rate, from the segment's start."""
-        ...
-
-    def embed(self, media: Sequence[Media]) -> list[Embedding]:
-        """One embedding for each segment."""
-        ...
-
-    def notes(self) -> tuple[str, ...]:
-        """What there is to tell since the last call, such as that memory did not suffice."""
-        ...
-
-
-class Transcriber(Protocol):
-    """Waveform -> transcript."""
-
-    name: str
-
-    def listen(self, blocks: Iterable[WaveformBlock]) -> Generator[float, None, Transcript]:
-        """Yields the time up to which has been listened; returns the transcript."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,6 +63,31 @@ class Processed:
     stage_s: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A video to look at, which was listened to.
+
+    Attributes:
+        wanted_s: the times to look at in each segment.
+        sounds: by the numbers of the segments that have one.
+    """
+
+    timeline: Timeline
+    spans: Sequence[Segment]
+    wanted_s: Sequence[list[float]]
+    transcript: Transcript
+    sounds: Mapping[int, Sound]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A run of segments: one embedding and one array of times each, and what they cost."""
+
+    embeddings: list[Embedding]
+    times_s: list[NDArray[np.float64]]
+    account: Account
+
+
 class Pipeline:
     """Reads videos one after the other; several of them, each in a thread of its own, share their models.
 
@@ -105,6 +96,7 @@ class Pipeline:
         encoder: what sees and hears, and reads what is said.
         transcriber: what understands speech, or None to leave that out.
         pool: its threads embed, so that one file can use several cores; None leaves it to the caller's.
+        slots: shared by pipelines that read beside each other; a long file is given those that are free.
     """
 
     def __init__(
@@ -113,19 +105,24 @@ class Pipeline:
         encoder: Encoder,
         transcriber: Transcriber | None,
         pool: Executor | None = None,
+        slots: Slots | None = None,
     ) -> None:
-        self._decoder = decoder
         self._encoder = encoder
         self._transcriber = transcriber
         self._pool = pool
+        self._slots = slots or Slots(1)
+        helpers = [decoder.twin() for _ in range(min(self._slots.n, MOST_DECODERS) - 1)]
+        self._decoders = [decoder, *helpers]
 
     def twin(self) -> Pipeline:
         """Another that reads beside this one, with a decoder of its own and the same models."""
-        return Pipeline(self._decoder.twin(), self._encoder, self._transcriber, self._pool)
+        twin = self._decoders[0].twin()
+        return Pipeline(twin, self._encoder, self._transcriber, self._pool, self._slots)
 
     def interrupt(self) -> None:
-        """End the decoder's process, whatever it is at, from any thread; the next video starts another."""
-        self._decoder.close()
+        """End the decoders' processes, whatever they are at, from any thread; the next video starts anew."""
+        for decoder in self._decoders:
+            decoder.close()
 
     @property
     def asr(self) -> str:
@@ -142,15 +139,20 @@ class Pipeline:
         Raises:
             MediaError: nothing in the file can be seen or heard.
         """
+        with self._slots.file():
+            return (yield from self._process(path, heard))
+
+    def _process(self, path: Path, heard: Timeline | None) -> Generator[Progress, None, Processed]:
         account = Account()
         with account.clock("decode"):
-            timeline = self._decoder.probe(path)
+            timeline = self._decoders[0].probe(path)
         account.n_bad_packets += timeline.n_bad_packets
         account.note_missing(timeline)
         spans = segments(timeline.duration_s, window_s=self._encoder.spec.window_s)
         heard = heard or timeline
         transcript, sounds = yield from self._listen(heard, spans, account)
-        embeddings, times = yield from self._see(timeline, spans, transcript, sounds, account)
+        wanted_s = [self._times_s(span) for span in spans]
+        seen = yield from self._see(_Work(timeline, spans, wanted_s, transcript, sounds), account)
         if timeline.has_video and not account.n_frames:
             account.notes.append("no picture could be decoded")
             if not heard.has_audio or account.peak == 0:
@@ -162,8 +164,8 @@ class Pipeline:
         return Processed(
             timeline=timeline,
             segments=spans,
-            embeddings=embeddings,
-            frame_times=times,
+            embeddings=[embedding for one in seen for embedding in one.embeddings],
+            frame_times=[times_s for one in seen for times_s in one.times_s],
             transcript=transcript,
             notes=tuple(account.notes),
             partial=account.is_partial or account.n_bad_packets > 0,
@@ -179,7 +181,7 @@ class Pipeline:
             account.notes.append("no audio track")
             return Transcript(), sounds
         rate_hz = self._encoder.spec.sample_rate_hz
-        stream = self._decoder.waveform(timeline, sample_rate_hz=rate_hz)
+        stream = self._decoders[0].waveform(timeline, sample_rate_hz=rate_hz)
         blocks = hearing(account.metered_sound(stream), Cutter(spans, rate_hz), self._encoder, sounds)
         listening = listened(blocks, self._transcriber, rate_hz)
         transcript: Transcript | None = None
@@ -198,98 +200,91 @@ class Pipeline:
             account.notes.append("no speech")
         return transcript, sounds
 
-    def _see(
-        self,
-        timeline: Timeline,
-        spans: Sequence[Segment],
-        transcript: Transcript,
-        sounds: dict[int, Sound],
-        account: Account,
-    ) -> Generator[Progress, None, tuple[list[Embedding], list[NDArray[np.float64]]]]:
-        if not timeline.has_video:
+    def _see(self, work: _Work, account: Account) -> Generator[Progress, None, list[_Seen]]:
+        """What is seen, in the order of time."""
+        if not work.timeline.has_video:
             account.notes.append("no picture, only sound")
+        last_s = [times_s[-1] for times_s in work.wanted_s]
+        try:
+            seen = yield from self._look_at(chunks(work.timeline, work.spans, last_s), work)
+        except UnseekableError:
+            seen = yield from self._look_at([range(len(work.spans))], work)
+        for one in seen:
+            account.add(one.account)
+        account.notes += self._encoder.notes()
+        return seen
+
+    def _times_s(self, span: Segment) -> list[float]:
+        """The times to look at in it."""
         spec = self._encoder.spec
-        targets = [
-            (number, span.start_s + at_s)
-            for number, span in enumerate(spans)
-            for at_s in frame_times(span, spec.n_frames, window_s=spec.window_s)
-        ]
-        wanted = [time_s for _, time_s in targets] if timeline.has_video else []
-        stream = self._decoder.frames(timeline, wanted, resize_px=spec.resize_px, size_px=spec.size_px)
-        owners = [number for number, _ in targets]
-        embeddings: list[Embedding] = []
-        times: list[NDArray[np.float64]] = []
-        frames: Iterator[Frame] = account.metered(stream) if wanted else iter(())
-        shown_in = enumerate(_by_segment(frames, owners, len(spans)))
+        return [span.start_s + at_s for at_s in frame_times(span, spec.n_frames, window_s=spec.window_s)]
+
+    def _look_at(self, runs: Sequence[range], work: _Work) -> Generator[Progress, None, list[_Seen]]:
+        """What is seen in these runs of segments, in several of them at a time."""
+        workers = [partial(self._look, decoder, work) for decoder in self._decoders]
+        seen: dict[range, _Seen] = {}
+        n_done = 0
+        with ExitStack() as stack:
+            if len(runs) == 1:
+                events = alone(runs[0], workers[0])
+            else:
+                for helper in self._decoders[1:]:
+                    stack.callback(helper.close)
+                crew = stack.enter_context(Abreast(workers, interrupt=self.interrupt))
+                events = together(runs, crew, self._slots)
+            for event in stack.enter_context(closing(events)):
+                if isinstance(event, End):
+                    seen[event.job] = event.result()
+                    continue
+                n_done += event.told
+                path, done_s = work.timeline.path, work.spans[n_done - 1].end_s
+                yield Progress(path=path, stage="see", done_s=done_s, duration_s=work.timeline.duration_s)
+        return [seen[run] for run in runs]
+
+    def _look(self, decoder: Decoder, work: _Work, run: range) -> Generator[int, None, _Seen]:
+        """What is seen in a run of segments; yields how many more of them are done."""
+        spec, account = self._encoder.spec, Account()
+        # What was shown last is asked for again, and not kept: no picture is given twice.
+        lead_s = work.wanted_s[run.start - 1][-1:] if run.start else []
+        wanted_s = [*lead_s, *(time_s for number in run for time_s in work.wanted_s[number])]
+        stream = decoder.frames(
+            work.timeline, wanted_s, resize_px=spec.resize_px, size_px=spec.size_px, seek=run.start > 0
+        )
+        owners = [-1] * len(lead_s) + [number for number in run for _ in work.wanted_s[number]]
+        frames = account.metered(stream) if work.timeline.has_video else iter(())
+        seen = _Seen([], [], account)
         waiting: list[Media] = []
-        with Ahead[float, list[Embedding]](self._pool) as ahead:
-            for span, (number, shown) in zip(spans, shown_in, strict=True):
-                waiting.append(as_media(span, shown, sounds.pop(number, None), transcript, spec))
-                times.append(waiting[-1].frame_times_s)
+        with Ahead[int, list[Embedding]](self._pool) as ahead:
+            for number, shown in _by_segment(frames, owners, run):
+                span, sound = work.spans[number], work.sounds.get(number)
+                waiting.append(as_media(span, shown, sound, work.transcript, spec))
+                seen.times_s.append(waiting[-1].frame_times_s)
                 account.n_frames += len(shown)
-                is_last = span is spans[-1]
+                is_last = number == run[-1]
                 if len(waiting) < self._encoder.batch_size and not is_last:
                     continue
-                ahead.give(span.end_s, partial(self._encoder.embed, waiting))
+                ahead.give(len(waiting), partial(self._encoder.embed, waiting))
                 waiting = []
-                for done_s, rows in ahead.taken(rest=is_last):
-                    embeddings += rows
-                    yield Progress(
-                        path=timeline.path, stage="see", done_s=done_s, duration_s=timeline.duration_s
-                    )
+                for n_done, rows in ahead.taken(rest=is_last):
+                    seen.embeddings.extend(rows)
+                    yield n_done
         account.stage_s["see"] += ahead.spent_s
-        account.notes += self._encoder.notes()
-        account.n_bad_packets += stream.n_bad_packets if wanted else 0
-        return embeddings, times
+        account.n_bad_packets += stream.n_bad_packets
+        return seen
 
 
-def _by_segment(frames: Iterator[Frame], owners: Sequence[int], n_segments: int) -> Iterator[list[Frame]]:
-    """Frames in order of time -> those of each segment, without holding more than one segment's."""
+def _by_segment(
+    frames: Iterator[Frame], owners: Sequence[int], run: range
+) -> Iterator[tuple[int, list[Frame]]]:
+    """Frames in order of time -> those of each segment of a run, without holding more than one segment's."""
     ahead = next(frames, None)
-    for number in range(n_segments):
+    for number in run:
         own: list[Frame] = []
-        while ahead is not None and owners[ahead.index] == number:
-            own.append(ahead)
+        while ahead is not None and owners[ahead.index] <= number:
+            if owners[ahead.index] == number:
+                own.append(ahead)
             ahead = next(frames, None)
-        yield own
-
-
-def hearing(
-    blocks: Iterable[WaveformBlock], cutter: Cutter, encoder: Encoder, sounds: dict[int, Sound]
-) -> Iterator[WaveformBlock]:
-    """The same blocks; as they pass, the encoder hears each segment that is over, into `sounds`."""
-    for block in blocks:
-        for number, waveform in cutter.add(block):
-            sounds[number] = encoder.hear(waveform)
-        yield block
-    for number, waveform in cutter.finish():
-        sounds[number] = encoder.hear(waveform)
-
-
-def listened(
-    blocks: Iterable[WaveformBlock], transcriber: Transcriber | None, rate_hz: int
-) -> Generator[float, None, Transcript]:
-    """What a transcriber does; where there is none, all blocks are read, and not a word is understood."""
-    return transcriber.listen(blocks) if transcriber else _let_pass(blocks, rate_hz)
-
-
-def _let_pass(blocks: Iterable[WaveformBlock], rate_hz: int) -> Generator[float, None, Transcript]:
-    for block in blocks:
-        yield block.start_s + len(block.waveform) / rate_hz
-    return Transcript()
-
-
-def as_media(
-    span: Segment, shown: Sequence[Frame], sound: Sound | None, transcript: Transcript, spec: MediaSpec
-) -> Media:
-    """What an encoder is given of a segment."""
-    size = (0, spec.size_px, spec.size_px, 3)
-    return Media(
-        frames=np.stack([frame.image for frame in shown]) if shown else np.zeros(size, np.uint8),
-        frame_times_s=np.array([frame.time_s for frame in shown], np.float64),
-        sound=sound,
-        utterances=transcript.within(span.start_s, span.end_s),
-    )
+        yield number, own
 
 
 @contextmanager
@@ -303,7 +298,7 @@ def open_pipeline(config: Config) -> Iterator[Pipeline]:
     transcriber = make_transcriber(config)
     threads = ThreadPoolExecutor(config.jobs) if config.jobs > 1 else nullcontext()
     with Decoder(stall_s=config.stall_s) as decoder, threads as pool:
-        yield Pipeline(decoder, encoder, transcriber, pool)
+        yield Pipeline(decoder, encoder, transcriber, pool, Slots(config.jobs))
 
 
 def make_encoder(config: Config) -> MiniEncoder:

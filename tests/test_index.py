@@ -746,7 +746,7 @@ def test_no_decoder_outlives_a_run_of_several(bench, many):
         patch.setattr(Pipeline, "twin", lambda self: started.append(real(self)) or started[-1])
         bench.run(jobs=3)
     assert len(started) == 2
-    assert [twin._decoder._child for twin in started] == [None, None]
+    assert [[one._child for one in twin._decoders] for twin in started] == [[None]] * 2
 
 
 def test_no_more_is_made_ready_than_there_are_files(bench, many, monkeypatch):

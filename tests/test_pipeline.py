@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from savecli import chunks
 from savecli.datatypes import Transcript, Utterance
-from savecli.errors import MediaError, WeightsError
+from savecli.errors import MediaCrash, MediaError, UnseekableError, WeightsError
 from savecli.events import Progress
 from savecli.media.encode import SAMPLE_RATE_HZ, write_video
 from savecli.pipeline import Pipeline
@@ -251,3 +252,126 @@ def test_an_engine_that_cannot_run_is_not_blamed_on_the_file(
     path = colour_video(tmp_path / "a.mp4", "red")
     with pytest.raises(WeightsError, match="no voice"):
         run(Pipeline(decoder, encoder, parrot(error=WeightsError("no voice"))), path)
+
+
+@pytest.fixture
+def long_video(colour_video, tmp_path, monkeypatch):
+    """A video of 18 s that is cut into four chunks."""
+    monkeypatch.setattr(chunks, "CHUNK_S", 4.0)
+    monkeypatch.setattr(chunks, "LEAD_S", 30.0)
+    return colour_video(tmp_path / "long.mp4", *["red", "blue", "green"] * 3)
+
+
+def same(one, other):
+    assert one.segments == other.segments
+    assert one.notes == other.notes
+    for mine, theirs in zip(one.embeddings, other.embeddings, strict=True):
+        for kind in ("seen", "frames", "heard", "fused"):
+            np.testing.assert_array_equal(getattr(mine, kind), getattr(theirs, kind))
+    for mine, theirs in zip(one.frame_times, other.frame_times, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("n_slots", [1, 2, 8])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_chunks_come_to_what_the_whole_file_does(
+    decoder, encoder, long_video, monkeypatch, n_slots, batch_size
+):
+    monkeypatch.setattr(encoder, "batch_size", batch_size)
+    monkeypatch.setattr(chunks, "CHUNK_S", 300.0)
+    _, whole = run(Pipeline(decoder, encoder, None), long_video)
+    monkeypatch.setattr(chunks, "CHUNK_S", 4.0)
+    asked = []
+    real = type(decoder).frames
+
+    def frames(self, *given, seek, **more):
+        asked.append(seek)
+        return real(self, *given, seek=seek, **more)
+
+    monkeypatch.setattr(type(decoder), "frames", frames)
+    pipeline = Pipeline(decoder, encoder, None, slots=chunks.Slots(n_slots))
+    told, done = run(pipeline, long_video)
+    same(done, whole)
+    assert sorted(asked) == [False, True, True, True]
+    seen_s = [one.done_s for one in told if one.stage == "see"]
+    assert seen_s == sorted(seen_s)
+    assert seen_s[-1] == done.segments[-1].end_s
+    assert done.stage_s.keys() == whole.stage_s.keys()
+    assert [helper._child for helper in pipeline._decoders[1:]] == [None] * (min(n_slots, 4) - 1)
+
+
+def test_two_chunks_are_looked_at_at_a_time(decoder, encoder, long_video, monkeypatch):
+    meeting, embed = threading.Barrier(2, timeout=60), encoder.embed
+
+    def together(media):
+        meeting.wait()
+        return embed(media)
+
+    monkeypatch.setattr(encoder, "embed", together)
+    monkeypatch.setattr(encoder, "batch_size", 9)  # one call for each chunk
+    _, done = run(Pipeline(decoder, encoder, None, slots=chunks.Slots(2)), long_video)
+    assert len(done.embeddings) == 9
+
+
+def test_while_other_files_are_read_a_file_has_one_decoder(decoder, encoder, long_video, monkeypatch):
+    slots = chunks.Slots(2)
+    used = set()
+    real = type(decoder).frames
+    monkeypatch.setattr(
+        type(decoder), "frames", lambda self, *a, **more: used.add(self) or real(self, *a, **more)
+    )
+    with slots.file():
+        run(Pipeline(decoder, encoder, None, slots=slots), long_video)
+    assert used == {decoder}
+
+
+@pytest.mark.parametrize("fails", [1, 3])
+def test_where_a_chunk_cannot_be_reached_the_file_is_read_as_one(
+    decoder, encoder, long_video, monkeypatch, fails
+):
+    monkeypatch.setattr(chunks, "CHUNK_S", 300.0)
+    _, whole = run(Pipeline(decoder, encoder, None), long_video)
+    monkeypatch.setattr(chunks, "CHUNK_S", 4.0)
+    real, sought = type(decoder).frames, []
+
+    def frames(self, *given, seek, **more):
+        sought.append(seek)
+        if sum(sought) >= fails and seek:
+            raise UnseekableError("no seek leads there")
+        return real(self, *given, seek=seek, **more)
+
+    monkeypatch.setattr(type(decoder), "frames", frames)
+    _, done = run(Pipeline(decoder, encoder, None, slots=chunks.Slots(2)), long_video)
+    same(done, whole)
+    assert sought[-1] is False
+
+
+def test_a_decoder_that_dies_in_one_chunk_ends_the_video_and_all_its_decoders(
+    decoder, encoder, long_video, monkeypatch
+):
+    real = type(decoder).frames
+
+    def frames(self, timeline, times_s, **more):
+        if times_s[0] > 10:
+            self.close()
+            raise MediaCrash("the decoder crashed")
+        return real(self, timeline, times_s, **more)
+
+    monkeypatch.setattr(type(decoder), "frames", frames)
+    slots = chunks.Slots(3)
+    pipeline = Pipeline(decoder, encoder, None, slots=slots)
+    with pytest.raises(MediaCrash):
+        run(pipeline, long_video)
+    assert [helper._child for helper in pipeline._decoders[1:]] == [None, None]
+    assert [slots.take() for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_video_given_up_leaves_no_decoder_and_no_slot_behind(decoder, encoder, long_video):
+    slots = chunks.Slots(3)
+    pipeline = Pipeline(decoder, encoder, None, slots=slots)
+    reading = pipeline.process(long_video)
+    while next(reading).stage != "see":
+        pass
+    reading.close()
+    assert [one._child for one in pipeline._decoders] == [None] * 3
+    assert [slots.take() for _ in range(4)] == [True, True, True, False]

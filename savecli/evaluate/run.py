@@ -21,8 +21,9 @@ from savecli.evaluate.options import MINI, Options
 from savecli.evaluate.speech import Given, Own, Silence, Speech
 from savecli.events import Encoding, EvaluationEvent, Scoring
 from savecli.model.weights import known
-from savecli.pipeline import Transcriber, make_transcriber
+from savecli.pipeline import make_transcriber
 from savecli.prepare import Kept, each
+from savecli.senses import Transcriber
 
 FED: Mapping[str, tuple[int, int]] = {
     "msrvtt": (12, 32),

@@ -15,8 +15,8 @@ from savecli.bench.records import Clip
 from savecli.datatypes import Segment, Transcript, Utterance
 from savecli.events import ended
 from savecli.media.worker import Decoder
-from savecli.pipeline import Transcriber
 from savecli.prepare import Arrays, Kept, sound_file
+from savecli.senses import Transcriber
 
 SAMPLE_RATE_HZ = 16_000
 VERSION = 1

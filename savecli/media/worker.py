@@ -101,11 +101,14 @@ class Decoder:
         size_px: int,
         resampler: str = "swscale",
         exact: bool = False,
+        seek: bool = False,
     ) -> FrameStream:
         """See `savecli.media.decode.frames`; errors are raised while iterating."""
         tally, times_s = Tally(), tuple(float(time_s) for time_s in times_s)
-        options = {"resize_px": resize_px, "size_px": size_px, "resampler": resampler, "exact": exact}
-        return FrameStream(self._run(tally, "frames", timeline, times_s, **options), tally)
+        size = {"resize_px": resize_px, "size_px": size_px, "resampler": resampler}
+        return FrameStream(
+            self._run(tally, "frames", timeline, times_s, **size, exact=exact, seek=seek), tally
+        )
 
     def waveform(
         self, timeline: Timeline, *, sample_rate_hz: int = 16_000, block_s: float = 10.0

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from savecli.errors import MediaError
+from savecli.errors import MediaError, UnseekableError
 from savecli.media.decode import frames, probe
 from savecli.media.decode.container import options
 from savecli.media.decode.picture import Scaler
@@ -264,3 +265,80 @@ def test_permission_is_blamed_only_where_it_is_missing(make_video, monkeypatch) 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(MediaError, match="no permission"):
         probe(path)
+
+
+def parted(timeline: Timeline, times_s: Sequence[float], first: int) -> list[tuple[int, float, np.ndarray]]:
+    """What is shown from number `first` on, found by a seek, with the time before it to tell what is new."""
+    found = frames(timeline, times_s[first - 1 :], **SIZES, seek=True)
+    return [(f.index + first - 1, f.time_s, f.image) for f in found if f.index]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["s09.mp4", "s16.mp4", "s18.avi", "s19.webm", "s20.mp4", "s23.mp4", "s25.mp4"],
+)
+@pytest.mark.parametrize("spacing_s", [0.4, 2.5])
+def test_what_a_seek_finds_is_what_is_found_from_the_start_on(
+    shared_media: Path, name: str, spacing_s: float
+) -> None:
+    timeline = probe(shared_media / name)
+    times_s = list(np.arange(spacing_s / 2, min(timeline.video_end_s, 30.0), spacing_s))
+    whole = [(f.index, f.time_s, f.image) for f in frames(timeline, times_s, **SIZES)]
+    for first in (len(times_s) // 3, len(times_s) // 2 + 1, len(times_s) - 1):
+        expected = [one for one in whole if one[0] >= first]
+        got = parted(timeline, times_s, first)
+        assert [one[:2] for one in got] == [one[:2] for one in expected]
+        for one, other in zip(got, expected, strict=True):
+            assert np.array_equal(one[2], other[2])
+
+
+@pytest.mark.parametrize("container", ["ts", "mkv", "flv"])
+def test_a_seek_leads_to_a_key_frame_in_other_containers(
+    shared_media: Path, tmp_path: Path, container: str
+) -> None:
+    path = tmp_path / f"a.{container}"
+    with av.open(str(shared_media / "s_long.mp4")) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None and packet.dts * packet.time_base < 30:
+                packet.stream = stream
+                out.mux(packet)
+    timeline = probe(path)
+    times_s = [i + 0.5 for i in range(28)]
+    whole = [(f.index, f.time_s) for f in frames(timeline, times_s, **SIZES)]
+    for first in (17, 23):
+        got = parted(timeline, times_s, first)
+        assert [one[:2] for one in got] == [one for one in whole if one[0] >= first]
+
+
+def test_a_seek_reads_little_of_what_lies_before_and_nothing_of_what_lies_behind(make_video) -> None:
+    for key_every, spacing_s in ((25, 1.0), (50, 0.5)):
+        path = make_video(f"{key_every}.mkv", times_s=[i / 25 for i in range(1500)], key_every=key_every)
+        timeline = probe(path)
+        tally = Tally()
+        times_s = [30.0 + spacing_s * i for i in range(10)]
+        assert len(list(frames(timeline, times_s, **SIZES, seek=True, tally=tally))) == 10
+        assert tally.n_decoded < 200
+        assert tally.reached_s < 30 + 10 * spacing_s + 3
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_where_no_seek_leads_there_it_is_told_and_nothing_is_read_from_the_start(
+    tmp_path: Path, exact: bool
+) -> None:
+    path = tmp_path / "one.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=5, options={"x264-params": "keyint=9999:scenecut=0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(250):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), number, np.uint8))))
+        out.mux(stream.encode(None))
+    known = probe(path)
+    assert known.key_frame_times_s == (0.0,)
+    wrong = dataclasses.replace(known, key_frame_times_s=tuple(10.0 * i for i in range(5)))
+    tally = Tally()
+    for timeline in (known, wrong, dataclasses.replace(wrong, key_frame_times_s=())):
+        with pytest.raises(UnseekableError, match=r"45\.2 s of .*one\.mp4"):
+            list(frames(timeline, [45.2, 45.7, 46.2], **SIZES, seek=True, exact=exact, tally=tally))
+        assert tally.n_decoded == 0
+        assert len(list(frames(timeline, [45.2, 45.7, 46.2], **SIZES, exact=exact))) == 3

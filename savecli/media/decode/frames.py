@@ -21,6 +21,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from savecli.errors import UnseekableError
 from savecli.media.decode.container import DAMAGE, keep_only, mended, opened, packets
 from savecli.media.decode.picture import Scaler
 from savecli.media.footage import MAX_PIXELS, Frame, FrameStream, Tally, Timeline, Track
@@ -30,6 +31,12 @@ _KEY_GAP = 1.5
 _REFERENCE_GAP = 0.5
 """Pictures that others refer to will do if they are never further apart than this share of the spacing."""
 _WORTH_A_JUMP_S = 0.25
+_NEAR_S = 24.0
+"""A seek that lands further before the first time that is asked for has failed, where one was asked for."""
+_WITHOUT_INDEX = ("mpegts", "mpeg")
+_EARLY_S = 1.0
+"""Where no index tells where key frames are, a seek leads to any packet, by the time of decoding: that of a
+key frame lies before the time it is shown."""
 _ROUNDING_S = 1e-3
 """Matroska's clock ticks in milliseconds."""
 
@@ -48,6 +55,7 @@ def frames(
     size_px: int,
     resampler: str = "swscale",
     exact: bool = False,
+    seek: bool = False,
     max_pixels: int = MAX_PIXELS,
     tally: Tally | None = None,
 ) -> FrameStream:
@@ -65,11 +73,14 @@ def frames(
         size_px: ... and its centre cropped to this many pixels square.
         resampler: "swscale" or "pillow", see `Scaler`.
         exact: none of these short cuts; slower.
+        seek: go to the first time at once, and give up where that is not possible: nothing is decoded that
+            lies more than 24 s before it.
         max_pixels: pictures that turn out larger are lost.
         tally: told how far the decoding is.
 
     Raises:
         MediaError: while iterating, if the file cannot be opened any more.
+        UnseekableError: while iterating, with `seek`, where no seek leads to these times.
         ValueError: times that are not sorted; while iterating, what `Scaler` does not take.
     """
     if any(later < earlier for earlier, later in pairwise(times_s)):
@@ -79,8 +90,10 @@ def frames(
     options = {"max_pixels": str(max_pixels), "skip_loop_filter": "default" if exact else "noref"}
     spacing_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
     ways = _ways(timeline, spacing_s, exact=exact)
+    if seek:
+        ways = tuple(way for way in ways if way != "forward")
     search = _Search(times_s, most_s=_REFERENCE_GAP * spacing_s)
-    return FrameStream(_images(timeline, search, scaler, ways, options, tally), tally)
+    return FrameStream(_images(timeline, search, scaler, ways, options, tally, seek=seek), tally)
 
 
 def _images(
@@ -90,6 +103,8 @@ def _images(
     ways: Sequence[str],
     options: dict[str, str],
     tally: Tally,
+    *,
+    seek: bool,
 ) -> Iterator[Frame]:
     times_s = search.times_s
     if timeline.video is None or not times_s:
@@ -103,6 +118,8 @@ def _images(
             shown = reader.key_frames(times_s) if way == "keys" else search.among(reader, way)
             n_given = 0
             try:
+                if seek:
+                    reader.go_to(times_s[search.next_time])
                 for index, time_s, picture in shown:
                     n_given += 1
                     yield Frame(index=index, time_s=max(time_s, 0.0), image=scaler(picture))
@@ -110,6 +127,8 @@ def _images(
                 continue
             if n_given or way != "keys":
                 return
+    if seek:
+        raise UnseekableError(f"no seek leads to {times_s[search.next_time]:.1f} s of {timeline.path}")
 
 
 def _ways(timeline: Timeline, spacing_s: float, *, exact: bool) -> tuple[str, ...]:
@@ -141,6 +160,7 @@ class _Reader:
         self._tick_s = float(self.stream.time_base or 0)
         self._origin_s = timeline.origin_s
         self._keys_s = timeline.key_frame_times_s
+        self._early_s = _EARLY_S if timeline.container in _WITHOUT_INDEX else 0.0
         self._sought_s = -1.0
         self._after_s: float | None = None
         self._not_before_s = -np.inf
@@ -151,28 +171,36 @@ class _Reader:
         self.stream.codec_context.options = options
 
     def __iter__(self) -> Iterator[tuple[float, VideoFrame]]:
-        for packet in mended(packets(self._container, (self.stream,), self._tally), self._track):
-            if self._after_s is not None:
-                self._check_landing(self._time(packet))
+        for packet in self._packets():
             yield from self._decoded(packet)
         yield from self._decoded(None)
 
     def key_frames(self, times_s: Sequence[float]) -> Iterator[Shown]:
         """Decode nothing but the key frames nearest to `times_s`."""
         wanted = _nearest(times_s, self._keys_s)
-        for packet in packets(self._container, (self.stream,), self._tally):
-            if packet.is_keyframe and round(self._time(packet), 4) in wanted:
-                yield from self._answers(packet, wanted)
+        last_s = max(wanted)
+        for packet in self._packets():
+            if packet.is_keyframe:
+                time_s = round(self._time(packet), 4)
+                if time_s > last_s:
+                    break
+                if time_s in wanted:
+                    yield from self._answers(packet, wanted)
             self._tally.reach(self._time(packet))
         yield from self._answers(None, wanted)
+
+    def go_to(self, time_s: float) -> None:
+        """Go to a key frame shortly before `time_s`, before anything is read."""
+        if not self.jump_before(time_s, time_s - _NEAR_S):
+            raise _WrongWayError
 
     def jump_before(self, time_s: float, now_s: float) -> bool:
         """Go to the last key frame before `time_s`, if that lies ahead and was not gone to yet."""
         key_s = self._keys_s[max(bisect_right(self._keys_s, time_s + _ROUNDING_S) - 1, 0)]
-        if key_s <= max(self._sought_s, now_s + _WORTH_A_JUMP_S):
+        if key_s - self._early_s <= max(self._sought_s, now_s + _WORTH_A_JUMP_S):
             return False
         self._sought_s, self._after_s = key_s, now_s
-        ticks = round((key_s + self._origin_s) / self._tick_s)
+        ticks = round((key_s - self._early_s + self._origin_s) / self._tick_s)
         try:
             self._container.seek(ticks, stream=self.stream)
         except DAMAGE as error:
@@ -180,10 +208,18 @@ class _Reader:
         self._not_before_s = key_s - _ROUNDING_S
         return True
 
-    def _check_landing(self, landed_s: float) -> None:
-        if not (self._after_s or 0.0) - _ROUNDING_S <= landed_s <= self._sought_s + _ROUNDING_S:
-            raise _WrongWayError
-        self._after_s = None
+    def _packets(self) -> Iterator[Packet[Any]]:
+        """All that are read, and after a jump those from its key frame on."""
+        is_there = True
+        for packet in mended(packets(self._container, (self.stream,), self._tally), self._track):
+            if self._after_s is not None:
+                landed_s = self._time(packet)
+                if not self._after_s - _ROUNDING_S <= landed_s <= self._sought_s + _ROUNDING_S:
+                    raise _WrongWayError
+                self._after_s, is_there = None, not self._early_s
+            is_there = is_there or (packet.is_keyframe and self._time(packet) >= self._not_before_s)
+            if is_there:
+                yield packet
 
     def _answers(self, packet: Packet[Any] | None, wanted: dict[float, int]) -> Iterator[Shown]:
         for time_s, picture in self._decoded(packet):
