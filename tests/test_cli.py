@@ -140,6 +140,30 @@ def test_a_bug_is_3_and_its_traceback_goes_to_the_log(end, boom):
     assert os.name == "nt" or stat.S_IMODE(log.stat().st_mode) == 0o600  # it holds what was looked for
 
 
+@pytest.fixture
+def broken_list(monkeypatch):
+    """A bug in a command that takes --home."""
+
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli.everyday, "opened", fail)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_log_of_a_bug_is_in_the_home_that_was_named(end, broken_list, tmp_path, before):
+    named = ("--home", tmp_path / "there")
+    code, _, err = end(*named, "list") if before else end("--home", tmp_path / "x", "list", *named)
+    log = tmp_path / "there" / "errors.log"
+    assert code == 3
+    assert str(log) in err
+    assert "RuntimeError: a bug" in log.read_text("utf-8")
+    assert not config.load().log_file.exists()
+    assert not (tmp_path / "x").exists()
+    assert end("list")[0] == 3  # the next run in this process names none
+    assert config.load().log_file.exists()
+
+
 def test_bugs_are_added_to_the_log(end, boom):
     for what in ("first", "second"):
         boom(RuntimeError(what))
