@@ -17,12 +17,17 @@ from savecli.errors import MediaError, SaveError, StoreError, WeightsError
 from savecli.events import Pulled, Pulling, Relinked
 from savecli.media.scan import fingerprint, whole
 from savecli.media.volumes import Volumes, absent, is_there
-from savecli.store import KnownFile, Store, StoredVideo
+from savecli.store import KnownFile, Store, StoredVideo, folder
 
 if TYPE_CHECKING:
     from savecli.model.weights import Weights
 
 LOW_DISK_BYTES = 1 << 30
+
+
+def nothing_indexed(config: Config) -> StoreError | None:
+    """What there is to say before the first index; None where there is a store, or what is left of one."""
+    return None if folder.is_begun(config.store_dir) else folder.not_indexed(config.store_dir)
 
 
 def find(store: Store, path: Path) -> StoredVideo:

@@ -220,6 +220,25 @@ def test_offline_before_the_command_reaches_it(end, monkeypatch):
     assert [flags["offline"] for flags in given] == [True, True]
 
 
+def test_status_before_the_first_index_shows_the_settings_and_the_way_to_one(end, tmp_path):
+    home = tmp_path / "there"
+    code, out, err = end("status", "--home", home)
+    assert code == 0
+    assert f"{home}  (--home)" in out
+    assert "nothing indexed yet" in err
+    assert "save index FOLDER" in err
+    assert not home.exists()
+
+
+def test_status_shows_no_settings_where_a_store_has_lost_its_mark(end, colour_store, put):
+    """What is left of a store is no empty one."""
+    put(Path("/v/a.mp4"), ["red"])
+    (colour_store.home / "FORMAT").unlink()
+    code, out, err = end("status", "--home", colour_store.home.parent)
+    assert (code, out) == (2, "")
+    assert "nothing indexed yet" in err
+
+
 def test_help_names_every_command():
     shown = CliRunner().invoke(cli.cli, ["--help"])
     assert shown.exit_code == 0

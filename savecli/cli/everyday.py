@@ -213,11 +213,18 @@ def list_(only_failed: bool, as_json: bool, **common: Unpack[Common]) -> None:
 @as_json
 @everywhere
 def status(as_json: bool, **common: Unpack[Common]) -> None:
-    """Show counts, sizes, the model, and where each setting came from."""
+    """Show counts, sizes, the model, and where each setting came from.
+
+    Before the first index all counts are 0, and the settings are those that it would go by.
+    """
     from savecli import library, render
 
     config = settings(**common)
     chosen = {name: (_given(config, name), source) for name, source in config.sources.items()}
+    if (nothing := library.nothing_indexed(config)) is not None:
+        render.status(None, {}, chosen, as_json=as_json)
+        render.warn(nothing.message, nothing.hint)
+        return
     with opened(config) as store:
         render.status(store.counts(), store.identity, chosen, library.away(store), as_json=as_json)
 

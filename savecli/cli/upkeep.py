@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -121,7 +122,8 @@ def demo(keep: Path | None, **common: Unpack[Common]) -> None:
     if keep.exists():
         raise ConfigError(f"{keep} exists already", hint="name a folder that does not")
     _demo(keep.absolute(), **common)
-    render.say(f"\nkept: save search --home '{keep / 'home'}' QUERY")
+    render.say("\nkept; to search it:")
+    render.command_line(f"{shlex.join(('save', 'search', '--home', str(keep / 'home')))} QUERY")
 
 
 def _demo(folder: Path, **common: Unpack[Common]) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.style import Style
-from rich.table import Table
 from rich.text import Text
 
 from savecli.plain import plain
@@ -54,10 +54,14 @@ def warn(message: str, hint: str = "") -> None:
         console.print(Text(f"  {plain(hint)}", style="dim"))
 
 
-def out() -> Console:
-    """Stdout for people; a pipe gets no colour and no wrapping."""
+def out(*, folds: bool = False) -> Console:
+    """Stdout for people.
+
+    A line is left whole, so that a path in it can be copied where a terminal shows it in two rows. With
+    `folds` it is broken between words at a terminal's width, for prose. A pipe gets neither that nor colour.
+    """
     piped = not sys.stdout.isatty()
-    return Console(highlight=False, soft_wrap=piped, width=PIPE_COLUMNS if piped else None)
+    return Console(highlight=False, soft_wrap=piped or not folds, width=PIPE_COLUMNS if piped else None)
 
 
 def linked(path: Path, *, bold: bool = True) -> Text:
@@ -70,16 +74,17 @@ def linked(path: Path, *, bold: bool = True) -> Text:
 
 
 def facts(record: Mapping[str, Any]) -> None:
-    """Names and values for a person."""
-    table = Table(box=None, show_header=False, pad_edge=False)
+    """Names and values for a person, each in a line of its own, however long; a `Text` is taken as it is."""
+    console = out()
+    width = max(map(cell_len, record), default=0)
     for name, value in record.items():
-        table.add_row(Text(name, style="dim"), Text(plain(value)))
-    out().print(table)
+        shown = value if isinstance(value, Text) else plain(value)
+        console.print(Text.assemble((f"{set_cell_size(name, width)}  ", "dim"), shown))
 
 
 def say(body: str) -> None:
     """Lines of text that are ours, such as a model card."""
-    out().print(Text("\n".join(plain(row) for row in body.split("\n"))))
+    out(folds=True).print(Text("\n".join(plain(row) for row in body.split("\n"))))
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def _print_summary(summary: records.Summary) -> None:
     done = f"{summary.n_indexed} indexed, {summary.n_unchanged} unchanged, {summary.n_skipped} skipped"
     done += f", {summary.n_moved} moved" if summary.n_moved else ""
     done += f", {summary.n_removed} removed" if summary.n_removed else ""
-    console = out()
+    console = out(folds=True)
     console.print(Text(done, style="bold"))
     if summary.footage_s:
         rate = f"{clock(summary.footage_s)} of footage in {clock(summary.elapsed_s)}: "
