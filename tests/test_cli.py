@@ -246,6 +246,30 @@ def test_help_names_every_command():
     assert all(f"\n  {name} " in shown.output for name in COMMANDS)
 
 
+def groups(group, *names):
+    """Every group of commands, by the words that name it."""
+    yield " ".join(names), group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from groups(command, *names, name)
+
+
+GROUPS = dict(groups(cli.cli))
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_the_summary_of_no_command_is_cut_at_80_columns(name):
+    group = GROUPS[name]
+    shown = CliRunner().invoke(cli.cli, [*name.split(), "--help"], terminal_width=78)  # click leaves two free
+    summaries = dict(line.split(maxsplit=1) for line in shown.output.split("Commands:\n")[1].splitlines())
+    assert summaries.keys() == group.commands.keys()
+    first = {name: " ".join(command.help.split()) for name, command in group.commands.items()}
+    for name, summary in summaries.items():
+        assert summary.endswith("."), summary
+        assert not summary.endswith("..."), summary
+        assert first[name].startswith(summary)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_help_by_both_names(name):
     long, short = (CliRunner().invoke(cli.cli, [name, flag]) for flag in ("--help", "-h"))

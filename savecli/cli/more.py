@@ -36,7 +36,7 @@ from savecli.cli.prompt import Prompt
 def dupes(
     paths: tuple[Path, ...], least_s: float, n_looks: int, as_json: bool, **common: Unpack[Common]
 ) -> int:
-    """Find what the store holds more than once: files, videos and scenes.
+    """Find files, videos and scenes that are there more than once.
 
     Copies of a file are listed first. Then come videos that show the same in another encoding, size or
     length, and scenes that several videos have in common, each with its times. What the store keeps of every
@@ -66,7 +66,7 @@ def dupes(
 @everywhere
 @click.pass_context
 def shell(context: click.Context, /, options: tuple[str, ...], **common: Unpack[Common]) -> int:
-    """Search again and again at a prompt, without waiting for a start.
+    """Search again and again at a prompt that is started once.
 
     Each line is a query with the options of save search, as in: a dog on a beach --says sit -k 3. Lines that
     begin with a colon are other commands, as in :open 2, :show 2, :export 1-3 clips.mp4, :list, and :help.
