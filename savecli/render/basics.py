@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,11 @@ from rich.text import Text
 from savecli.plain import plain
 
 PIPE_COLUMNS = 10_000  # a table in a pipe is for grep and cut: no row may be folded
+GAP = "  "
+BAR_COLUMNS = 20
+BESIDE_BAR = BAR_COLUMNS + 3
+"""Columns of a spinner and a bar with the gaps behind them; the words beside them have the rest."""
+_LEAST_NAME = 9
 
 
 def clock(seconds: float) -> str:
@@ -27,6 +32,27 @@ def clock(seconds: float) -> str:
     minutes, whole_s = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{whole_s:02}" if hours else f"{minutes}:{whole_s:02}"
+
+
+def fitting(parts: Sequence[str], room: int) -> str:
+    """A line of so many columns at most: as many of the parts as fit, the first ones first."""
+    line = parts[0][: max(0, room)]
+    for part in filter(None, parts[1:]):
+        if cell_len(longer := f"{line}{GAP}{part}") > room:
+            break
+        line = longer
+    return line
+
+
+def shortened(name: str, room: int) -> str:
+    """A name in that many columns: of a longer one both ends, as cameras count at the end; "" in few."""
+    if cell_len(name) <= room:
+        return name
+    if room < _LEAST_NAME:
+        return ""
+    end = (room - 1) // 2
+    head, tail = set_cell_size(name, room - 1 - end), set_cell_size(name[::-1], end)[::-1]
+    return f"{head.rstrip()}…{tail.lstrip()}"
 
 
 def place(drive: str) -> str:
