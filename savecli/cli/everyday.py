@@ -250,8 +250,7 @@ def forget(paths: tuple[Path, ...], as_json: bool, **common: Unpack[Common]) -> 
     from savecli.store import Store
 
     with Store.open(settings(**common).store_dir, identity=None, mode="write") as store:
-        unknown = library.unknown(store, paths)
-        n_forgotten = library.forget(store, paths)
+        n_forgotten, unknown = library.forget(store, paths)
     if as_json:
         render.line({"n_forgotten": n_forgotten})
     else:

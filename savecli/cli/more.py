@@ -53,7 +53,7 @@ def dupes(
 
     options = Options(below=paths, least_s=least_s, n_looks=n_looks)
     with opened(config) as store:
-        if unknown := library.unknown(store, paths):
+        if unknown := library.looked_up(store, paths)[1]:
             raise library.not_stored(*unknown)
         stages = find(store, options, lambda: Decoder(stall_s=config.stall_s))
         found = render.dupes_watch(stages, quiet=said("quiet", common["quiet"]) or as_json)
