@@ -11,9 +11,10 @@ from typing import NoReturn
 import click
 
 from savecli import __version__
-from savecli.cli import DONE, EXPECTED, ReaderLeftError, cli
+from savecli.cli import DONE, EXPECTED, ReaderLeftError, cli, named_home
 from savecli.errors import SaveError
 from savecli.plain import plain
+from savecli.private import private
 
 UNEXPECTED, INTERRUPTED = 3, 130
 OUT_OF_OUR_HANDS = {
@@ -82,11 +83,9 @@ def _log(error: Exception) -> None:
     from savecli import config
 
     try:
-        file = config.load().log_file
+        file = config.load(home=named_home()).log_file
         file.parent.mkdir(parents=True, exist_ok=True)
-        # What a person looked for is nobody else's business.
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(descriptor, "a", encoding="utf-8", errors="backslashreplace") as log:
+        with open(file, "a", encoding="utf-8", errors="backslashreplace", opener=private) as log:
             log.write(
                 f"save {__version__} {' '.join(sys.argv[1:])}\n{''.join(traceback.format_exception(error))}\n"
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from savecli.datatypes import Moment
 from savecli.errors import QueryError
+from savecli.private import private
 from savecli.wire import WireError, decoded, encoded, parsed
 
 FILE = "last.json"
@@ -67,9 +68,7 @@ def remember(home: Path, asked: str, moments: Sequence[Moment]) -> bool:
     aside = home / f".{FILE}.{os.getpid()}.part"
     with suppress(OSError):
         try:
-            # What a person looks for is nobody else's business.
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "w", encoding="ascii") as file:
+            with open(aside, "x", encoding="ascii", opener=private) as file:
                 json.dump(kept, file)
             aside.replace(home / FILE)
             return True

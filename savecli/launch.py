@@ -25,6 +25,7 @@ from savecli import __version__
 from savecli.caller import NoDaemonError, build, told
 from savecli.config import Config
 from savecli.errors import SaveError
+from savecli.private import private
 from savecli.wire import Message, failure, raised
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _redirect(file: Path, report: int) -> None:
     """Nothing of a terminal or a pipe stays open; what is written goes to the log."""
     nowhere = kept = os.open(os.devnull, os.O_RDWR)
     with suppress(OSError):  # a disk that is full or read-only
-        kept = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        kept = private(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number, descriptor in enumerate((nowhere, kept, kept)):
         os.dup2(descriptor, number)
     os.closerange(3, report)
@@ -237,7 +238,7 @@ def locked(config: Config) -> Iterator[int | None]:
         file.parent.mkdir(mode=0o700)
     if not is_private(file.parent):
         raise SaveError(f"{file.parent} is no folder of ours alone", hint="remove it, or chmod 700")
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = private(file, os.O_RDWR | os.O_CREAT)
     try:
         yield descriptor if _is_first(descriptor, config) else None
     finally:

@@ -17,12 +17,17 @@ from savecli.errors import MediaError, SaveError, StoreError, WeightsError
 from savecli.events import Pulled, Pulling, Relinked
 from savecli.media.scan import fingerprint, whole
 from savecli.media.volumes import Volumes, absent, is_there
-from savecli.store import KnownFile, Store, StoredVideo
+from savecli.store import KnownFile, Store, StoredVideo, folder
 
 if TYPE_CHECKING:
     from savecli.model.weights import Weights
 
 LOW_DISK_BYTES = 1 << 30
+
+
+def nothing_indexed(config: Config) -> StoreError | None:
+    """What there is to say before the first index; None where there is a store, or what is left of one."""
+    return None if folder.is_begun(config.store_dir) else folder.not_indexed(config.store_dir)
 
 
 def find(store: Store, path: Path) -> StoredVideo:
@@ -58,9 +63,12 @@ def away(
     return absent(stored, look())
 
 
-def unknown(store: Store, paths: Sequence[Path]) -> list[Path]:
-    """Those of some files and folders of which, and below which, nothing is in the store."""
-    return [path for path in map(whole, paths) if not store.known([path])]
+def looked_up(store: Store, paths: Sequence[Path]) -> tuple[dict[Path, KnownFile], list[Path]]:
+    """What the store knows of some files and folders and below them, and those of which it knows nothing."""
+    named = [whole(path) for path in paths]
+    known = store.known(named)
+    above = {folder for path in known for folder in (path, *path.parents)}
+    return known, [path for path in named if path not in above]
 
 
 def not_stored(*paths: Path) -> StoreError:
@@ -68,17 +76,19 @@ def not_stored(*paths: Path) -> StoreError:
     return StoreError(f"nothing under {', '.join(map(str, paths))} is in the store", hint="save list")
 
 
-def forget(store: Store, paths: Sequence[Path]) -> int:
-    """Removes files, and all files below folders, from the store; never from disk. Returns how many.
+def forget(store: Store, paths: Sequence[Path]) -> tuple[int, list[Path]]:
+    """Removes files, and all files below folders, from the store; never from disk.
+
+    Returns:
+        How many, and those of `paths` of which nothing was in the store.
 
     Raises:
-        StoreError: none of them is in the store.
+        StoreError: of none of them anything was.
     """
-    named = [whole(path) for path in paths]
-    known = store.known(named)
+    known, unknown = looked_up(store, paths)
     if not known:
-        raise not_stored(*named)
-    return store.unlink(*known)
+        raise not_stored(*unknown)
+    return store.unlink(*known), unknown
 
 
 def relink(

@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
+from savecli.private import private
+
 PROMPT = "save> "
 FILE = "history"
 N_KEPT = 1000
@@ -149,8 +151,7 @@ def keep(file: Path, line: str) -> None:
 
 
 def _append(file: Path, rows: Sequence[str]) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with open(descriptor, "a", encoding="utf-8", errors="replace") as opened:
+    with open(file, "a", encoding="utf-8", errors="replace", opener=private) as opened:
         opened.writelines(f"{row}\n" for row in rows)
 
 

@@ -140,6 +140,30 @@ def test_a_bug_is_3_and_its_traceback_goes_to_the_log(end, boom):
     assert os.name == "nt" or stat.S_IMODE(log.stat().st_mode) == 0o600  # it holds what was looked for
 
 
+@pytest.fixture
+def broken_list(monkeypatch):
+    """A bug in a command that takes --home."""
+
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli.everyday, "opened", fail)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_log_of_a_bug_is_in_the_home_that_was_named(end, broken_list, tmp_path, before):
+    named = ("--home", tmp_path / "there")
+    code, _, err = end(*named, "list") if before else end("--home", tmp_path / "x", "list", *named)
+    log = tmp_path / "there" / "errors.log"
+    assert code == 3
+    assert str(log) in err
+    assert "RuntimeError: a bug" in log.read_text("utf-8")
+    assert not config.load().log_file.exists()
+    assert not (tmp_path / "x").exists()
+    assert end("list")[0] == 3  # the next run in this process names none
+    assert config.load().log_file.exists()
+
+
 def test_bugs_are_added_to_the_log(end, boom):
     for what in ("first", "second"):
         boom(RuntimeError(what))
@@ -196,11 +220,54 @@ def test_offline_before_the_command_reaches_it(end, monkeypatch):
     assert [flags["offline"] for flags in given] == [True, True]
 
 
+def test_status_before_the_first_index_shows_the_settings_and_the_way_to_one(end, tmp_path):
+    home = tmp_path / "there"
+    code, out, err = end("status", "--home", home)
+    assert code == 0
+    assert f"{home}  (--home)" in out
+    assert "nothing indexed yet" in err
+    assert "save index FOLDER" in err
+    assert not home.exists()
+
+
+def test_status_shows_no_settings_where_a_store_has_lost_its_mark(end, colour_store, put):
+    """What is left of a store is no empty one."""
+    put(Path("/v/a.mp4"), ["red"])
+    (colour_store.home / "FORMAT").unlink()
+    code, out, err = end("status", "--home", colour_store.home.parent)
+    assert (code, out) == (2, "")
+    assert "nothing indexed yet" in err
+
+
 def test_help_names_every_command():
     shown = CliRunner().invoke(cli.cli, ["--help"])
     assert shown.exit_code == 0
     assert sorted(cli.cli.commands) == COMMANDS
     assert all(f"\n  {name} " in shown.output for name in COMMANDS)
+
+
+def groups(group, *names):
+    """Every group of commands, by the words that name it."""
+    yield " ".join(names), group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from groups(command, *names, name)
+
+
+GROUPS = dict(groups(cli.cli))
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_the_summary_of_no_command_is_cut_at_80_columns(name):
+    group = GROUPS[name]
+    shown = CliRunner().invoke(cli.cli, [*name.split(), "--help"], terminal_width=78)  # click leaves two free
+    summaries = dict(line.split(maxsplit=1) for line in shown.output.split("Commands:\n")[1].splitlines())
+    assert summaries.keys() == group.commands.keys()
+    first = {name: " ".join(command.help.split()) for name, command in group.commands.items()}
+    for name, summary in summaries.items():
+        assert summary.endswith("."), summary
+        assert not summary.endswith("..."), summary
+        assert first[name].startswith(summary)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -34,22 +34,30 @@ def names(store):
 
 
 def test_a_folder_is_forgotten_with_all_below_it_and_no_sibling(shelf):
-    assert library.forget(shelf, [ROOT / "trip"]) == 3
+    assert library.forget(shelf, [ROOT / "trip"]) == (3, [])
     assert names(shelf) == {"trip2/c.mp4", "trip.mp4"}
     assert {video.paths for video in shelf.videos()} == {(ROOT / "trip2/c.mp4",), (ROOT / "trip.mp4",)}
 
 
 def test_a_single_file_is_forgotten(shelf):
-    assert library.forget(shelf, [ROOT / "trip.mp4"]) == 1
+    assert library.forget(shelf, [ROOT / "trip.mp4"]) == (1, [])
     assert names(shelf) == {"trip/a.mp4", "trip/deep/b.mp4", "trip/bad.mp4", "trip2/c.mp4"}
 
 
 def test_a_file_that_failed_is_forgotten_too(shelf):
-    assert library.forget(shelf, [ROOT / "trip" / "bad.mp4"]) == 1
+    assert library.forget(shelf, [ROOT / "trip" / "bad.mp4"]) == (1, [])
 
 
 def test_several_names_that_overlap_count_each_file_once(shelf):
-    assert library.forget(shelf, [ROOT / "trip", ROOT / "trip" / "deep", ROOT / "nowhere"]) == 3
+    named = [ROOT / "trip", ROOT / "trip" / "deep", ROOT / "nowhere"]
+    assert library.forget(shelf, named) == (3, [ROOT / "nowhere"])
+
+
+def test_the_store_is_asked_once_for_what_is_forgotten(shelf, monkeypatch):
+    asked, known = [], Store.known
+    monkeypatch.setattr(Store, "known", lambda self, below=None: asked.append(below) or known(self, below))
+    library.forget(shelf, [ROOT / "trip", ROOT / "nowhere"])
+    assert asked == [[ROOT / "trip", ROOT / "nowhere"]]
 
 
 @pytest.mark.parametrize("name", ["trip", "./trip", "trip2/../trip", "trip/"])
@@ -57,7 +65,7 @@ def test_a_folder_is_known_by_any_spelling(put, colour_store, tmp_path, monkeypa
     (tmp_path / "trip2").mkdir()
     put(tmp_path / "trip" / "a.mp4", ["red"])
     monkeypatch.chdir(tmp_path)
-    assert library.forget(colour_store, [Path(name)]) == 1
+    assert library.forget(colour_store, [Path(name)]) == (1, [])
 
 
 def test_nothing_to_forget_is_told(shelf):
@@ -68,8 +76,10 @@ def test_nothing_to_forget_is_told(shelf):
 
 
 def test_a_name_of_nothing_is_known_beside_others(shelf):
-    named = [ROOT / "trip", ROOT / "tri", ROOT / "trip2" / ".." / "nowhere"]
-    assert library.unknown(shelf, named) == [ROOT / "tri", ROOT / "nowhere"]
+    named = [ROOT / "trip", ROOT / "tri", ROOT / "trip2" / ".." / "nowhere", ROOT / "trip.mp4", Path("/")]
+    known, unknown = library.looked_up(shelf, named)
+    assert known == shelf.known()
+    assert unknown == [ROOT / "tri", ROOT / "nowhere"]
 
 
 def test_forgetting_one_copy_keeps_the_video(shelf):

@@ -196,6 +196,32 @@ def test_status_says_where_each_setting_comes_from(capsys):
     assert re.search(r"asr +base +\(SAVE_ASR\)", capsys.readouterr().out)
 
 
+def test_status_tells_a_person_no_raw_names_or_numbers(capsys):
+    settings = {"batch_size": ("auto", "default"), "data": ("", "default"), "offline": ("True", "--offline")}
+    render.status(COUNTS, {"model": "save-mini", "dim": "384"}, settings, as_json=False)
+    counted, chosen = capsys.readouterr().out.split("\n\nsettings\n")
+    rows = dict(re.split("  +", line, maxsplit=1) for line in counted.splitlines())
+    assert rows["footage"] == "1:00:00"
+    assert rows["speech"] == "0:08"
+    assert rows["size"] == "2.0 MB, 2.0 MB for an hour of footage"
+    assert rows["model"] == "save-mini, dimensions 384"
+    assert "_" not in counted
+    assert [re.split("  +", line) for line in chosen.splitlines()] == [
+        ["batch_size", "auto", "(default)"],
+        ["data", "-", "(default)"],
+        ["offline", "yes", "(--offline)"],
+    ]
+
+
+def test_status_before_the_first_index_has_the_same_fields(capsys):
+    render.status(COUNTS, {"model": "mini"}, {}, as_json=True)
+    render.status(None, {}, {"asr": ("base", "default")}, as_json=True)
+    after, before = records(capsys)
+    assert before.keys() == after.keys()
+    assert (before["videos"], before["mb_per_hour"], before["model"]) == (0, 0, {})
+    assert before["settings"] == {"asr": {"value": "base", "source": "default"}}
+
+
 DOG, CAT, COW = (Path(f"/abs/{name}.mp4") for name in ("dog", "cat", "cow"))
 AWAY = {DOG: "USB", CAT: ""}
 
@@ -209,15 +235,15 @@ def test_a_moment_that_cannot_be_played_is_told_with_the_reason(capsys):
     assert third.endswith("/abs/dog.mp4")
 
 
-def test_a_list_has_a_column_of_states_only_where_something_is_away(capsys):
+def test_a_list_tells_the_state_only_of_what_is_away(capsys):
     videos = [video(paths=(DOG, COW)), video(CAT)]
     render.list_table(videos, {})
-    assert "state" not in capsys.readouterr().out
+    assert "(" not in capsys.readouterr().out
     render.list_table(videos, {COW: KnownFile(1, 1, None, "broken", "", 1)}, AWAY)
     rows = {line.split("/abs/")[-1].split()[0]: line for line in capsys.readouterr().out.splitlines()[1:4]}
-    assert rows["dog.mp4"].rstrip().endswith("on drive USB, not mounted")
-    assert rows["cat.mp4"].rstrip().endswith("not there now")
-    assert rows["cow.mp4"].rstrip().endswith("/abs/cow.mp4")
+    assert rows["dog.mp4"].endswith("/abs/dog.mp4  (on drive USB, not mounted)")
+    assert rows["cat.mp4"].endswith("/abs/cat.mp4  (not there now)")
+    assert rows["cow.mp4"].endswith("/abs/cow.mp4")
 
 
 def test_a_video_is_mounted_if_any_of_its_files_is(capsys):

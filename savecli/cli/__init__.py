@@ -10,9 +10,9 @@ import click
 
 from savecli import __version__
 from savecli.cli import daemon, evaluate, everyday, keep, measure, model, moments, more, search, train, upkeep
-from savecli.cli.common import DONE, EXPECTED, NOTHING, ReaderLeftError, Shell, everywhere
+from savecli.cli.common import DONE, EXPECTED, NOTHING, ReaderLeftError, Shell, everywhere, named_home
 
-__all__ = ["DONE", "EXPECTED", "NOTHING", "ReaderLeftError", "cli"]
+__all__ = ["DONE", "EXPECTED", "NOTHING", "ReaderLeftError", "cli", "named_home"]
 
 
 @click.group(cls=Shell, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -57,10 +58,28 @@ def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], C
     return decorate
 
 
+_named_home: ContextVar[Path | None] = ContextVar("named_home", default=None)
+
+
+def named_home() -> Path | None:
+    """What --home named, also when the command is over: what becomes of a bug is decided after it."""
+    return _named_home.get()
+
+
+def _note_home(context: click.Context, _: click.Parameter, home: Path | None) -> Path | None:
+    _named_home.set(home or context.find_root().params.get("home"))
+    return home
+
+
 def everywhere(command: Command) -> Command:
     """Options that stand before or after a command's name."""
     return together(
-        click.option("--home", type=PATH, help="Folder of the store and its settings.  [env: SAVE_HOME]"),
+        click.option(
+            "--home",
+            type=PATH,
+            callback=_note_home,
+            help="Folder of the store and its settings.  [env: SAVE_HOME]",
+        ),
         click.option(
             "--offline",
             is_flag=True,

@@ -73,7 +73,7 @@ NAMES = ("msrvtt", "vatex", "charades", "lsmdc", "toy")
 @as_json
 @everywhere
 def evaluate(benchmark: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
-    """Measure how well captions find their videos, and videos their captions.
+    """Measure how well captions and videos find each other.
 
     BENCHMARK is msrvtt, vatex, charades, lsmdc, toy (small made-up videos, which need no download and are
     made at first use), or a CSV or JSONL of video,caption. Features are kept, so a run that was stopped goes

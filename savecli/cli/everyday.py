@@ -171,9 +171,9 @@ def _watch(options: Options, config: Config, interval_s: float, tell: Tell, *, s
 @as_json
 @everywhere
 def show(video: str, as_json: bool, **common: Unpack[Common]) -> None:
-    """Show what the store keeps of one video: its segments, and what is said in them.
+    """Show what the store keeps of a video, segment by segment.
 
-    VIDEO is a path, or the number of a result of the last search.
+    Each comes with what is said in it. VIDEO is a path, or the number of a result of the last search.
     """
     from savecli import library, render
 
@@ -191,7 +191,7 @@ def show(video: str, as_json: bool, **common: Unpack[Common]) -> None:
 @as_json
 @everywhere
 def list_(only_failed: bool, as_json: bool, **common: Unpack[Common]) -> None:
-    """List the videos in the store, and the files that could not be indexed."""
+    """List the videos in the store, and the files that failed."""
     from savecli import library, render
 
     with opened(settings(**common)) as store:
@@ -213,11 +213,18 @@ def list_(only_failed: bool, as_json: bool, **common: Unpack[Common]) -> None:
 @as_json
 @everywhere
 def status(as_json: bool, **common: Unpack[Common]) -> None:
-    """Show counts, sizes, the model, and where each setting came from."""
+    """Show counts, sizes, the model, and the source of each setting.
+
+    Before the first index all counts are 0, and the settings are those that it would go by.
+    """
     from savecli import library, render
 
     config = settings(**common)
     chosen = {name: (_given(config, name), source) for name, source in config.sources.items()}
+    if (nothing := library.nothing_indexed(config)) is not None:
+        render.status(None, {}, chosen, as_json=as_json)
+        render.warn(nothing.message, nothing.hint)
+        return
     with opened(config) as store:
         render.status(store.counts(), store.identity, chosen, library.away(store), as_json=as_json)
 
@@ -235,16 +242,15 @@ def _given(config: Config, name: str) -> str:
 @as_json
 @everywhere
 def forget(paths: tuple[Path, ...], as_json: bool, **common: Unpack[Common]) -> int:
-    """Remove videos, or all videos below a folder, from the store; never from disk.
+    """Remove videos from the store; never from disk.
 
-    Exit code 1 if nothing was known at a PATH.
+    PATH is a file, or a folder with all that is below it. Exit code 1 if nothing was known at a PATH.
     """
     from savecli import library, render
     from savecli.store import Store
 
     with Store.open(settings(**common).store_dir, identity=None, mode="write") as store:
-        unknown = library.unknown(store, paths)
-        n_forgotten = library.forget(store, paths)
+        n_forgotten, unknown = library.forget(store, paths)
     if as_json:
         render.line({"n_forgotten": n_forgotten})
     else:

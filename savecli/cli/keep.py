@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @as_json
 @everywhere
 def verify(repair: bool, as_json: bool, **common: Unpack[Common]) -> int:
-    """Read every file of the store through, and say what is wrong with it.
+    """Read every file of the store, and say what is wrong with it.
 
     Compares checksums, lengths and the catalog's own rules, and asks the search graphs for known rows; other
     commands may be at work meanwhile. Exit code 2 if something is wrong.
@@ -95,11 +95,12 @@ def export_library(file: Path, *, force: bool, as_json: bool, **common: Unpack[C
 @as_json
 @everywhere
 def import_(file: Path, dry_run: bool, as_json: bool, **common: Unpack[Common]) -> int:
-    """Join the library in FILE, which `save export FILE` wrote, with the one that is here.
+    """Join a library that was exported with the one that is here.
 
-    A video that is known here stays as it is, and gets the paths that it has there. A path at which another
-    video is known here is left alone and listed; exit code 1 if there is one. The file may come from
-    anybody: all of it is checked before anything is stored. Both must have been made by the same model.
+    FILE is what `save export FILE` wrote. A video that is known here stays as it is, and gets the paths that
+    it has there. A path at which another video is known here is left alone and listed; exit code 1 if there
+    is one. The file may come from anybody: all of it is checked before anything is stored. Both must have
+    been made by the same model.
     """
     config = settings(**common)
     from savecli import render

@@ -20,7 +20,7 @@ def model() -> None:
 @as_json
 @everywhere
 def model_list(as_json: bool, **common: Unpack[Common]) -> None:
-    """List every set of weights: where it is from, its licence, and whether it is here."""
+    """List all weights: licence, origin, and whether they are here."""
     from savecli import library, render
 
     with render.busy("checking weights"):
@@ -37,7 +37,10 @@ def model_list(as_json: bool, **common: Unpack[Common]) -> None:
 @as_json
 @everywhere
 def model_info(name: str, as_json: bool, **common: Unpack[Common]) -> None:
-    """Show one model: its files, checksums, licence and origin; or a SAVE network by its path."""
+    """Show a model: its files, checksums, licence and origin.
+
+    NAME is one of save model list, or the path of a SAVE network.
+    """
     from savecli import library, networks, render
 
     path = Path(name)
@@ -56,9 +59,10 @@ def model_info(name: str, as_json: bool, **common: Unpack[Common]) -> None:
 @as_json
 @everywhere
 def model_pull(names: tuple[str, ...], as_json: bool, **common: Unpack[Common]) -> None:
-    """Fetch weights that do not come with the install, each file checked by its SHA-256.
+    """Fetch weights that do not come with the install.
 
-    The only command that opens a connection. What is here is left alone, what was interrupted goes on.
+    Each file is checked by its SHA-256. The only command that opens a connection. What is here is left alone,
+    what was interrupted goes on.
     """
     from savecli import library, render
 
@@ -106,7 +110,7 @@ def model_convert(
     as_json: bool,
     **_: Unpack[Common],
 ) -> None:
-    """Write a SAVE network in another format; a file or folder that is there is never overwritten.
+    """Write a SAVE network in another format; nothing is overwritten.
 
     SOURCE is a folder of ours, a checkpoint of the reference implementation (pytorch_model.bin.N), or, with
     --ast, CLIP's weights. Every tensor is checked by name and shape.

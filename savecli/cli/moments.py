@@ -247,7 +247,7 @@ def export(
     as_json: bool,
     **common: Unpack[Common],
 ) -> int:
-    """Write moments of the last search to a file, or the whole library.
+    """Write moments of the last search, or the library, to a file.
 
     \b
     save export 1-5 cut.mp4     moments 1 to 5
@@ -280,7 +280,7 @@ def export(
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print what makes a shell complete the commands and options of save.
+    """Print what makes a shell complete commands and options.
 
     \b
     bash  save completion bash > ~/.local/share/bash-completion/completions/save

@@ -36,7 +36,7 @@ from savecli.cli.prompt import Prompt
 def dupes(
     paths: tuple[Path, ...], least_s: float, n_looks: int, as_json: bool, **common: Unpack[Common]
 ) -> int:
-    """Find what the store holds more than once: files, videos and scenes.
+    """Find files, videos and scenes that are there more than once.
 
     Copies of a file are listed first. Then come videos that show the same in another encoding, size or
     length, and scenes that several videos have in common, each with its times. What the store keeps of every
@@ -53,7 +53,7 @@ def dupes(
 
     options = Options(below=paths, least_s=least_s, n_looks=n_looks)
     with opened(config) as store:
-        if unknown := library.unknown(store, paths):
+        if unknown := library.looked_up(store, paths)[1]:
             raise library.not_stored(*unknown)
         stages = find(store, options, lambda: Decoder(stall_s=config.stall_s))
         found = render.dupes_watch(stages, quiet=said("quiet", common["quiet"]) or as_json)
@@ -66,7 +66,7 @@ def dupes(
 @everywhere
 @click.pass_context
 def shell(context: click.Context, /, options: tuple[str, ...], **common: Unpack[Common]) -> int:
-    """Search again and again at a prompt, without waiting for a start.
+    """Search again and again at a prompt that is started once.
 
     Each line is a query with the options of save search, as in: a dog on a beach --says sit -k 3. Lines that
     begin with a colon are other commands, as in :open 2, :show 2, :export 1-3 clips.mp4, :list, and :help.

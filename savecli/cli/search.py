@@ -194,7 +194,7 @@ _showing = together(
 @as_json
 @everywhere
 def search(query: tuple[str, ...], **given: Unpack[Given]) -> int:
-    """Find the moments that a text describes, by what is seen, heard and said there.
+    """Find moments for a text, by what is seen, heard and said.
 
     QUERY is matched with all three; --sees, --hears and --says each with one alone. --like looks for what
     resembles an example, which is no answer to itself. Each moment comes with its reason: how much what is

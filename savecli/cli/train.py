@@ -23,7 +23,7 @@ TITLES = {
     "vatex": "VATEX",
     "charades": "Charades",
     "csv": "your own videos",
-    "toy": "made-up videos, in minutes on a CPU; they are made at first use",
+    "toy": "made-up videos, in minutes on a CPU",
 }
 NEEDS = {
     "msrvtt": "Below --data: MSRVTT_data.json, MSRVTT_train.9k.csv (or 7k), MSRVTT_JSFUSION_test.csv, the "
@@ -33,7 +33,7 @@ NEEDS = {
     "charades": "Below --data: Charades_v1_train.csv, Charades_v1_test.csv, the videos in any folder, and "
     "transcripts (*asr*.json).",
     "csv": "--data is a CSV or JSONL of video, caption and, if you like, split (train, val or test).",
-    "toy": "Needs the extra toy: pip install 'savecli[toy]'.",
+    "toy": "They are made at first use. Needs the extra toy: pip install 'savecli[toy]'.",
 }
 N_TOY_TRAIN, N_TOY_TEST = 160, 12
 
@@ -240,10 +240,10 @@ for name in DEFAULTS:
 @as_json
 @everywhere
 def teacher(benchmark: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
-    """Write ImageBind's features of a benchmark's videos, for soft-ALBEF.
+    """Write ImageBind's features of videos, for soft-ALBEF.
 
-    ImageBind is licensed for non-commercial use (CC BY-NC-SA 4.0), and its package is not installed with
-    save: see docs/decisions.md. A run that was stopped goes on.
+    Those of a BENCHMARK's videos to train on. ImageBind is licensed for non-commercial use (CC BY-NC-SA 4.0),
+    and its package is not installed with save: see docs/decisions.md. A run that was stopped goes on.
     """
     from savecli import render
     from savecli.bench.datasets import load

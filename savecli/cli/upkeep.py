@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--engine", type=click.Choice(("usearch", "hnswlib")), default="usearch", show_default=True)
 @everywhere
 def rebuild(engine: str, **common: Unpack[Common]) -> None:
-    """Drop what forgotten videos left behind, and build the search graphs anew."""
+    """Drop what forgotten videos left, and build the graphs anew."""
     from savecli import library, render
     from savecli.store import Store
 
@@ -52,11 +53,11 @@ def rebuild(engine: str, **common: Unpack[Common]) -> None:
 @as_json
 @everywhere
 def relink(old: Path, new: Path, dry_run: bool, as_json: bool, **common: Unpack[Common]) -> int:
-    """Tell the store that a library moved to another folder or drive.
+    """Tell the store that a library lies elsewhere now.
 
-    What it knows below OLD now lies below NEW, and keeps its index. A file counts as the same if its size and
-    time of change are, or its fingerprint is. Any other is listed and left as it was; exit code 1 if there is
-    one. No video is read, and nothing on disk is changed.
+    What it knows below the folder or drive OLD now lies below NEW, and keeps its index. A file counts as the
+    same if its size and time of change are, or its fingerprint is. Any other is listed and left as it was;
+    exit code 1 if there is one. No video is read, and nothing on disk is changed.
     """
     from savecli import library, render
     from savecli.store import Store
@@ -73,7 +74,7 @@ def relink(old: Path, new: Path, dry_run: bool, as_json: bool, **common: Unpack[
 @as_json
 @everywhere
 def doctor(tune: bool, as_json: bool, **common: Unpack[Common]) -> int:
-    """Check that this machine can do the job, and say what to do where it cannot.
+    """Check that this machine can do the job, and say what to do.
 
     With --tune it measures instead, for about a minute, on made-up videos and speech (pip install
     'savecli[toy]'): with how many --jobs indexing is fastest, and for --asr auto how fast each Whisper model
@@ -111,7 +112,7 @@ def _tune(config: Config, *, as_json: bool) -> tuple[Tuned, Path]:
 )
 @everywhere
 def demo(keep: Path | None, **common: Unpack[Common]) -> None:
-    """Index a few sample videos in a throw-away store and run three searches on them."""
+    """Index sample videos in a throw-away store, and search them."""
     from savecli import render
 
     if keep is None:
@@ -121,7 +122,8 @@ def demo(keep: Path | None, **common: Unpack[Common]) -> None:
     if keep.exists():
         raise ConfigError(f"{keep} exists already", hint="name a folder that does not")
     _demo(keep.absolute(), **common)
-    render.say(f"\nkept: save search --home '{keep / 'home'}' QUERY")
+    render.say("\nkept; to search it:")
+    render.command_line(f"{shlex.join(('save', 'search', '--home', str(keep / 'home')))} QUERY")
 
 
 def _demo(folder: Path, **common: Unpack[Common]) -> None:

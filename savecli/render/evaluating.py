@@ -85,7 +85,7 @@ def show(report: Report, *, six: bool = False, out: Console | None = None) -> No
         six: whether the sum over both directions is told.
         out: where to; stdout if None.
     """
-    console = out or basics.out()
+    console = out or basics.out(folds=True)
     _show_facts(console, report)
     for grid in grids(report, six=six):
         console.print()

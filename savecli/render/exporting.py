@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from savecli.plain import plain
-from savecli.render.basics import clock, line, linked, out, warn, write
+from savecli.render.basics import BAR_COLUMNS, GAP, clock, line, linked, out, shortened, warn, write
 
 
 @contextmanager
@@ -20,13 +20,18 @@ def exporting(name: str, *, quiet: bool = False) -> Iterator[Callable[[float], N
     """A bar on stderr while a file is written; gives what to tell the share that is done, 0..1."""
     console = Console(stderr=True, highlight=False)
     bar = Progress(
-        *(TextColumn("{task.description}"), BarColumn(bar_width=20), TimeRemainingColumn()),
+        *(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=BAR_COLUMNS),
+            TimeRemainingColumn(),
+        ),
         console=console,
         transient=True,
         disable=quiet or not console.is_terminal,
     )
     with bar:
-        task = bar.add_task(f"writing {plain(name)}", total=None)
+        room = console.width - BAR_COLUMNS - len("writing  0:00:00 ") - len(GAP)
+        task = bar.add_task(f"writing {shortened(plain(name), room)}", total=None)
 
         def tell(share: float) -> None:
             bar.update(task, completed=share, total=1.0)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from savecli import events as records
 from savecli.plain import plain
-from savecli.render.basics import clock, line, out, warn
+from savecli.render.basics import BAR_COLUMNS, BESIDE_BAR, GAP, clock, fitting, line, out, shortened, warn
 
 
 def index_json(events: Iterable[records.Event]) -> records.Summary:
@@ -112,7 +112,7 @@ def _print_summary(summary: records.Summary) -> None:
     done = f"{summary.n_indexed} indexed, {summary.n_unchanged} unchanged, {summary.n_skipped} skipped"
     done += f", {summary.n_moved} moved" if summary.n_moved else ""
     done += f", {summary.n_removed} removed" if summary.n_removed else ""
-    console = out()
+    console = out(folds=True)
     console.print(Text(done, style="bold"))
     if summary.footage_s:
         rate = f"{clock(summary.footage_s)} of footage in {clock(summary.elapsed_s)}: "
@@ -139,7 +139,11 @@ class Watch:
 
     def __init__(self, *, quiet: bool) -> None:
         console = Console(stderr=True, highlight=False)
-        columns = (SpinnerColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"))
+        columns = (
+            SpinnerColumn(),
+            BarColumn(bar_width=BAR_COLUMNS),
+            TextColumn("{task.description}", markup=False),
+        )
         self._bar = Progress(
             *columns, console=console, transient=True, disable=quiet or not console.is_terminal
         )
@@ -171,9 +175,8 @@ class Watch:
                 self._describe("loading models" if event.n_files else "nothing new")
             case records.Progress():
                 verb = {"see": "seeing", "hear": "listening"}[event.stage]
-                self._describe(
-                    f"{verb} {clock(event.done_s)} of {clock(event.duration_s)}  {plain(event.path.name)}"
-                )
+                told = f"{verb} {clock(event.done_s)} of {clock(event.duration_s)}"
+                self._describe(told, plain(event.path.name))
             case records.Indexed():
                 self._n_done += 1
                 self._n_bytes_done += event.size_bytes
@@ -181,19 +184,25 @@ class Watch:
                 for stage, seconds in event.stage_s.items():
                     self._stage_s[stage] += seconds
 
-    def _describe(self, current: str) -> None:
-        parts = [f"{self._n_done}/{self._n_files}"]
-        if self._n_bytes_done:
-            rate = self._footage_s / (time.monotonic() - self._started)
-            # How long the rest is, is known once it is read; until then, as long for its bytes as what was.
-            left_s = max(0.0, self._footage_s * (self._n_bytes / self._n_bytes_done - 1))
-            parts.append(f"{clock(left_s)} of footage left, ETA {clock(left_s / rate)}")
-            longest = max(self._stage_s, key=self._stage_s.__getitem__, default="")
-            stages = _stages(self._footage_s, self._stage_s)
-            parts.append(f"{rate:.0f}x real time: {stages}; {longest} takes longest")
+    def _describe(self, current: str, name: str = "") -> None:
+        room = self._bar.console.width - BESIDE_BAR
+        now = [current, shortened(name, room - len(current) - len(GAP))]
         self._bar.update(
             self._task,
             total=max(1, self._n_bytes),
             completed=self._n_bytes_done,
-            description="  ".join(parts) + f"\n{current}",
+            description=f"{fitting(self._headway(), room)}\n{fitting(now, room)}",
         )
+
+    def _headway(self) -> list[str]:
+        """What there is to say of the run, what matters most first, as a narrow terminal shows no more."""
+        parts = [f"{self._n_done}/{self._n_files}"]
+        if self._footage_s and self._n_bytes_done:
+            rate = self._footage_s / (time.monotonic() - self._started)
+            # How long the rest is, is known once it is read; until then, as long for its bytes as what was.
+            left_s = max(0.0, self._footage_s * (self._n_bytes / self._n_bytes_done - 1))
+            longest = max(self._stage_s, key=self._stage_s.__getitem__, default="")
+            parts.append(f"{rate:.0f}x real time{f', {longest} takes longest' if longest else ''}")
+            parts += [f"ETA {clock(left_s / rate)}", f"{clock(left_s)} of footage left"]
+            parts.append(_stages(self._footage_s, self._stage_s))
+        return parts

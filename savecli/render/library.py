@@ -8,15 +8,30 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from savecli.datatypes import Check, Transcript
 from savecli.events import Relinked
 from savecli.plain import plain
-from savecli.render.basics import clock, line, out, place
+from savecli.render.basics import clock, facts, line, out, place
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
 
+_NOTHING = Counts(
+    n_videos=0,
+    n_files=0,
+    n_failed=0,
+    n_segments=0,
+    n_utterances=0,
+    duration_s=0.0,
+    speech_s=0.0,
+    n_rows={},
+    dead_share=0.0,
+    size_bytes=0,
+)
+"""How much is stored before the first index."""
+_MODEL_FACTS = {"dim": "dimensions"}
+_SAID = {"": "-", "True": "yes", "False": "no"}
+"""How values of settings are shown to a person."""
 NOWHERE: Mapping[Path, str] = MappingProxyType({})
 
 
@@ -49,32 +64,44 @@ def failure_record(path: Path, file: KnownFile) -> dict[str, Any]:
 def list_table(
     videos: Iterable[StoredVideo], failed: Mapping[Path, KnownFile], away: Mapping[Path, str] = NOWHERE
 ) -> None:
-    """The videos in the store, and the files that could not be indexed."""
-    table = Table(box=None, pad_edge=False)
-    columns = [("length", "right"), ("speech", "right"), ("", "left"), ("video", "left")]
-    for name, justify in [*columns, *([("state", "left")] if away else [])]:
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    """The videos in the store, and the files that could not be indexed: each path once, on one line."""
+    rows = [(("length", "speech", ""), Text("video"))]
     for video in videos:
+        length, speech = clock(video.duration_s), clock(video.speech_s) if video.speech_s else ""
         for path in video.paths:
-            speech = clock(video.speech_s) if video.speech_s else ""
             notes = f"  ({', '.join(map(plain, video.notes))})" if video.notes else ""
-            named = Text.assemble(plain(path), (notes, "dim"))
-            state = Text(place(away[path]) if path in away else "", style="yellow")
-            row = (clock(video.duration_s), speech, video.language, named, state)
-            table.add_row(*row[: len(table.columns)])
+            state = f"  ({place(away[path])})" if path in away else ""
+            named = Text.assemble(plain(path), (notes, "dim"), (state, "yellow"))
+            rows.append(((length, speech, plain(video.language)), named))
     for path, file in failed.items():
         skipped = Text.assemble(plain(path), (f"  (skipped: {plain(file.reason)})", "yellow"))
-        table.add_row("", "", "", skipped)
-    out().print(table)
+        rows.append((("", "", ""), skipped))
+    _in_columns(rows, ">><")
+
+
+def _in_columns(rows: Sequence[tuple[Sequence[str], Text]], aligned: str) -> None:
+    """Rows of cells, the first of them the heads, each row on one line, however long its last cell is.
+
+    Args:
+        rows: for each the cells but the last, and the last.
+        aligned: "<" or ">" for each cell but the last.
+    """
+    console = out()
+    widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in rows), strict=True)]
+    for i, (cells, last) in enumerate(rows):
+        lead = "".join(
+            f"{cell:{side}{width}}  " for cell, side, width in zip(cells, aligned, widths, strict=True)
+        )
+        console.print(Text.assemble(lead, last, style="" if i else "bold"))
 
 
 def failed_table(failed: Mapping[Path, KnownFile]) -> None:
     """The files that could not be indexed, with reason, hint, and how often they were tried."""
     for path, file in failed.items():
         tried = "once" if file.attempts == 1 else f"{file.attempts} times"
-        told = Text.assemble((plain(path), "bold"), (f"\n    {plain(file.reason)}", "yellow"))
-        told.append(f"  (tried {tried})", "dim")
-        out().print(told.append(f"\n    {plain(file.hint)}", "dim") if file.hint else told)
+        out().print(Text(plain(path), style="bold"))
+        told = Text.assemble((f"    {plain(file.reason)}", "yellow"), (f"  (tried {tried})", "dim"))
+        out(folds=True).print(told.append(f"\n    {plain(file.hint)}", "dim") if file.hint else told)
     if not failed:
         out().print(Text("no file has failed"))
 
@@ -124,20 +151,22 @@ def show_table(
     for segment in segments:
         said = " ".join(u.text for u in transcript.within(segment.start_s, segment.end_s))
         span = (f"{clock(segment.start_s)}-{clock(segment.end_s)}", "green")
-        console.print(Text.assemble(span, (f"  {segment.n_frames} frames  ", "dim"), plain(said)))
+        told = Text.assemble(span, (f"  {segment.n_frames} frames  ", "dim"), plain(said))
+        out(folds=True).print(told)
 
 
 def status(
-    counts: Counts,
+    counts: Counts | None,
     model: Mapping[str, str],
     settings: Mapping[str, tuple[str, str]],
     away: Mapping[Path, str] = NOWHERE,
     *,
     as_json: bool,
 ) -> None:
-    """Counts, sizes, the model, and where each setting came from."""
+    """Counts, sizes, the model, and where each setting came from; `counts` is None before the first index."""
+    counts = counts or _NOTHING
     per_hour_mb = counts.size_bytes / 1e6 / (counts.duration_s / 3600) if counts.duration_s else 0.0
-    facts = {
+    counted = {
         "videos": counts.n_videos,
         "files": counts.n_files - counts.n_failed,
         "skipped": counts.n_failed,
@@ -153,18 +182,35 @@ def status(
     drives = Counter(drive for drive in away.values() if drive)
     if as_json:
         chosen = {name: {"value": value, "source": source} for name, (value, source) in settings.items()}
-        line({**facts, "not_mounted": dict(drives), "model": dict(model), "settings": chosen})
+        line({**counted, "not_mounted": dict(drives), "model": dict(model), "settings": chosen})
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    rows = {**facts, **{f"model {k}": v for k, v in model.items()}}
-    for name, value in rows.items():
-        table.add_row(Text(name.replace("_", " "), style="dim"), Text(plain(value)))
-    for drive, n_files in sorted(drives.items()):
-        table.add_row(Text(place(drive), style="dim"), Text(str(n_files)))
-    for name, (value, source) in settings.items():
-        told = Text.assemble(plain(value), (f"  ({plain(source)})", "dim"))
-        table.add_row(Text(name.replace("_", " "), style="dim"), told)
-    out().print(table)
+    each_hour = f", {per_hour_mb:.1f} MB for an hour of footage" if per_hour_mb else ""
+    facts(
+        {
+            **{name: counted[name] for name in ("videos", "files", "skipped")},
+            "footage": clock(counts.duration_s),
+            "speech": clock(counts.speech_s),
+            **{name: counted[name] for name in ("segments", "utterances")},
+            "size": f"{counts.size_bytes / 1e6:.1f} MB{each_hour}",
+            "of forgotten videos": f"{counts.dead_share:.1%} of the rows",
+            "not there": counted["not_there"],
+            **{place(drive): n_files for drive, n_files in sorted(drives.items())},
+            **({"model": _model_named(model)} if model else {}),
+        }
+    )
+    out().print(Text("\nsettings", style="bold"))
+    facts({name: _chosen(value, source) for name, (value, source) in settings.items()})
+
+
+def _model_named(model: Mapping[str, str]) -> str:
+    """What made the embeddings, in a line."""
+    rest = [f"{_MODEL_FACTS.get(key, key)} {value}" for key, value in model.items() if key != "model"]
+    return ", ".join([model.get("model", "of no name"), *rest])
+
+
+def _chosen(value: str, source: str) -> Text:
+    """A setting and where it came from."""
+    return Text.assemble(_SAID.get(value, plain(value)), (f"  ({plain(source)})", "dim"))
 
 
 def relinked_record(file: Relinked) -> dict[str, Any]:
@@ -197,17 +243,17 @@ def relinked(files: Sequence[Relinked], *, dry_run: bool, as_json: bool) -> int:
 
 def weights_table(rows: Iterable[Mapping[str, str]]) -> None:
     """One line for each set of weights."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("name", "role", "size", "licence", "state", "origin"):
-        table.add_column(name, overflow="fold")
+    heads = ("name", "role", "size", "state")
+    told: list[tuple[Sequence[str], Text]] = [(heads, Text("licence; origin"))]
     for row in rows:
-        table.add_row(*(Text(plain(row[str(column.header)])) for column in table.columns))
-    out().print(table)
+        told.append(([plain(row[head]) for head in heads], Text(plain(f"{row['licence']}; {row['origin']}"))))
+    _in_columns(told, "<<><")
 
 
 def checks(found: Iterable[Check], versions: Mapping[str, str], *, as_json: bool) -> bool:
     """Each check as it is made; returns whether all were right."""
     everything_ok = True
+    console = out(folds=True)
     for check in found:
         everything_ok &= check.ok
         if as_json:
@@ -215,7 +261,7 @@ def checks(found: Iterable[Check], versions: Mapping[str, str], *, as_json: bool
             continue
         mark = ("ok      ", "green") if check.ok else ("wrong   ", "red")
         said = Text.assemble(mark, f"{check.name}: {plain(check.message)}")
-        out().print(said.append(f"\n        {plain(check.hint)}", "dim") if check.hint else said)
+        console.print(said.append(f"\n        {plain(check.hint)}", "dim") if check.hint else said)
     if not as_json:
-        out().print(Text("  ".join(f"{name} {version}" for name, version in versions.items()), style="dim"))
+        console.print(Text("  ".join(f"{name} {version}" for name, version in versions.items()), style="dim"))
     return everything_ok

@@ -83,7 +83,7 @@ def bench_watch(work: Generator[Event, None, T], *, quiet: bool) -> T:
 def bench_table(figures: Figures) -> None:
     """The figures for a person."""
     record = bench_record(figures)
-    console = out()
+    console = out(folds=True)
     videos = "1 video" if figures.n_videos == 1 else f"{figures.n_videos} videos"
     videos += f", {clock(figures.footage_s)} of footage"
     videos += f", {clock(figures.speech_s)} of it speech" if figures.speech_s else ""

@@ -109,7 +109,7 @@ def results_table(
         first: the number of the first.
         by_video: names each video once, above its moments.
     """
-    console = out()
+    console = out(folds=True)
     if not results.moments:
         _nothing(ask, results)
         _tell_of_graph(results)
@@ -119,9 +119,10 @@ def results_table(
     before = None
     for rank, moment in enumerate(results.moments, first):
         if by_video and moment.video_id != before:
-            console.print(_path_text(moment))
+            console.print(_path_text(moment), soft_wrap=True)
         before = moment.video_id
-        console.print(_moment_text(rank, moment, with_path=not by_video))
+        console.print(_head_text(rank, moment, with_path=not by_video), soft_wrap=True)
+        console.print(_reason_text(moment))
         if picture is not None and (image := picture(moment)) is not None:
             show_picture(console, image)
     if results.has_more:
@@ -139,7 +140,7 @@ def _tell_of_graph(results: Results) -> None:
 
 
 def _nothing(ask: Ask | str, results: Results) -> None:
-    console = out()
+    console = out(folds=True)
     if results.n_videos == 0:
         console.print(Text("no video passes the filters", style="bold"))
         return
@@ -181,10 +182,8 @@ def _path_text(moment: records.Moment) -> Text:
     )
 
 
-def _moment_text(rank: int, moment: records.Moment, *, with_path: bool = True) -> Text:
-    why = "  ".join(
-        f"{name} {moment.why[name]:.2f}" for name in MODALITIES if moment.why.get(name, 0) >= 0.005
-    )
+def _head_text(rank: int, moment: records.Moment, *, with_path: bool = True) -> Text:
+    """Where it is."""
     text = Text.assemble(
         (f"{rank:>2}. ", "dim"),
         (f"{clock(moment.start_s)}-{clock(moment.end_s)}", "bold green"),
@@ -193,7 +192,17 @@ def _moment_text(rank: int, moment: records.Moment, *, with_path: bool = True) -
         text.append("  ").append_text(_path_text(moment))
     if moment.copies:
         text.append(f"  (and {moment.copies} more like it)", "dim")
-    text.append(f"\n    {moment.score:.2f}", "cyan").append(f"  {why}  best at {clock(moment.best_s)}", "dim")
+    return text
+
+
+def _reason_text(moment: records.Moment) -> Text:
+    """Why it was found, and what is said there."""
+    why = "  ".join(
+        f"{name} {moment.why[name]:.2f}" for name in MODALITIES if moment.why.get(name, 0) >= 0.005
+    )
+    text = Text.assemble(
+        (f"    {moment.score:.2f}", "cyan"), (f"  {why}  best at {clock(moment.best_s)}", "dim")
+    )
     if moment.snippet:
         text.append("\n    ").append_text(_snippet_text(moment))
     for terms in moment.terms:

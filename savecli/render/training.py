@@ -23,7 +23,7 @@ from savecli.events import (
     TrainingEvent,
 )
 from savecli.plain import plain
-from savecli.render.basics import clock, line, out, warn
+from savecli.render.basics import BAR_COLUMNS, BESIDE_BAR, GAP, clock, fitting, line, out, warn
 
 N_RECENT = 20
 PLAIN_EVERY_S = 60.0
@@ -47,7 +47,7 @@ def training_json(events: Iterable[TrainingEvent | TeachingEvent]) -> None:
 def training_table(events: Iterable[TrainingEvent | TeachingEvent], *, quiet: bool = False) -> None:
     """Events as lines, with a bar where somebody watches."""
     console = Console(stderr=True, highlight=False)
-    columns = (SpinnerColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"))
+    columns = (SpinnerColumn(), BarColumn(bar_width=BAR_COLUMNS), TextColumn("{task.description}"))
     bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
     with bar:
         watch = _Watch(bar, in_words=not quiet and not console.is_terminal)
@@ -115,11 +115,15 @@ class _Watch:
                 left = clock(each_s * (self._n_steps - event.step))
                 losses = f"loss {event.retrieval:.3f} + {event.distillation:.3f}"
                 rate = f"{event.n_videos / each_s:.1f} videos/s" if each_s else ""
-                said = f"step {event.step}/{self._n_steps}  epoch {event.epoch}  {losses}  {rate}  ETA {left}"
-                self._show(event.step, self._n_steps, said)
+                step = f"step {event.step}/{self._n_steps}"
+                self._show(
+                    event.step, self._n_steps, step, losses, f"ETA {left}", f"epoch {event.epoch}", rate
+                )
 
-    def _show(self, done: int, total: int, said: str) -> None:
-        self._bar.update(self._task, completed=done, total=max(1, total), description=said)
+    def _show(self, done: int, total: int, *parts: str) -> None:
+        """The bar, with as many of the parts as there is room for."""
+        told = fitting(parts, self._bar.console.width - BESIDE_BAR)
+        self._bar.update(self._task, completed=done, total=max(1, total), description=told)
         if self._in_words and time.monotonic() - self._told_at_s >= PLAIN_EVERY_S:
             self._told_at_s = time.monotonic()
-            warn(said)
+            warn(GAP.join(filter(None, parts)))

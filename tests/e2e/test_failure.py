@@ -16,12 +16,20 @@ def alter(save, statement):
     (save.home / "store" / "catalog.db.sum").unlink()
 
 
-@pytest.mark.parametrize(
-    "arguments", [("search", "a cat"), ("list",), ("status",), ("forget", "/videos"), ("rebuild",)]
-)
+@pytest.mark.parametrize("arguments", [("search", "a cat"), ("list",), ("forget", "/videos"), ("rebuild",)])
 def test_without_a_store_the_way_to_one_is_shown(save, arguments):
     run = save(*arguments)
     assert (run.code, run.out) == (2, "")
+    assert "nothing indexed yet" in run.err
+    assert "save index" in run.err
+    assert not save.home.exists()
+
+
+def test_without_a_store_its_settings_are_shown_beside_the_way_to_one(save):
+    run = save("status", "--json")
+    assert run.code == 0
+    assert run.records[0]["videos"] == 0
+    assert run.records[0]["settings"]["home"] == {"value": str(save.home), "source": "SAVE_HOME"}
     assert "nothing indexed yet" in run.err
     assert "save index" in run.err
     assert not save.home.exists()
