@@ -19,7 +19,7 @@ CHUNK_S = 300.0
 LEAD_S = 12.0
 """A chunk begins where a key frame lies so close before it; a file with few of them is one chunk."""
 MOST_DECODERS = 4
-"""Of one file: each holds the container's table of packets, 15 MB for an hour of it."""
+"""Of one file: each holds the table of its packets, 17 MB for an hour of it."""
 
 Job = TypeVar("Job")
 Told = TypeVar("Told")
