@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -107,7 +108,7 @@ class _Search:
         self._store = store
         self._encoder = encoder
         self._show = show
-        self._look = look
+        self._look = functools.cache(look)  # once for all moments of an answer
         self._videos: Collection[int] | None = None
         self._texts: list[Text] = []
         self._alike = None if example is None else Alike.of(example, store)

@@ -98,7 +98,7 @@ class StoredGraph:
     Attributes:
         n_rows: the graph covers the rows before this one.
         crc32, size_bytes: of its file, when it was made.
-        ef: candidates a search keeps, as measured when the graph was built.
+        ef: candidates a search keeps, as measured when the graph was built; 0 where a scan is no slower.
     """
 
     generation: int

@@ -63,7 +63,7 @@ class Searcher:
         with self._views.snapshot():
             for kind in SEARCH_KINDS:
                 self._n_scans[kind] = SCANS_BEFORE_GRAPH
-                if self._views.of(kind).n_live >= GRAPH_MIN_ROWS:
+                if self._views.of(kind).n_live >= GRAPH_MIN_ROWS and self._shelf.pays(kind):
                     self._shelf.newest(kind, self._views.dim)
 
     def nearest(
@@ -149,7 +149,7 @@ class Searcher:
     def _by_graph(
         self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int
     ) -> list[Hit] | None:
-        if view.n_live < GRAPH_MIN_ROWS:
+        if view.n_live < GRAPH_MIN_ROWS or not self._shelf.pays(kind):
             return None
         if self._n_scans[kind] < SCANS_BEFORE_GRAPH:
             self._n_scans[kind] += 1

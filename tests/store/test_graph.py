@@ -304,6 +304,32 @@ def test_ef_is_measured(samples, built):
         assert all(entry.ef in shelf._EFS for entry in reader.graphs())
 
 
+@ENGINES
+def test_a_graph_that_is_slower_than_a_scan_is_not_asked(engine, samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(shelf, "_EFS", (1, 2, 4))
+    monkeypatch.setattr(shelf, "_EF_THAT_PAYS", 2)
+    monkeypatch.setattr(shelf, "_RECALL_WANTED", 1.01)  # never reached
+    home = tmp_path / "store"
+    with Store.open(home, identity=samples.IDENTITY, mode="write") as store:
+        samples.add(store, A, samples.many(1, 800))
+        samples.add(store, B, samples.many(2, 400))
+        for rows_for_ef, efs in ((250, {4}), (350, {0})):  # of 1,200 rows
+            monkeypatch.setattr(shelf, "_ROWS_FOR_EF", rows_for_ef)
+            store.rebuild_graphs(engine)
+            assert {
+                entry.ef for entry in store.graphs() if entry.generation > len(SEARCH_KINDS) * (efs == {0})
+            } == efs
+    with Store.open(home, identity=None, mode="write") as store:
+        store.warm()
+        monkeypatch.setattr(graph.UsearchGraph, "search", lambda *given: pytest.fail("it was asked"))
+        monkeypatch.setattr(graph.HnswlibGraph, "search", lambda *given: pytest.fail("it was asked"))
+        (query,) = queries(samples, 1)
+        assert len(store.nearest("seen", query, 5)) == 5
+        assert store.last_search_exact
+        assert not store.last_search_lacked_graph
+        assert not store.maybe_rebuild(engine), "it is not built again"
+
+
 def test_ctrl_c_while_usearch_works_is_no_failure_of_it(samples):
     """It looks for signals itself, and forgets what their handler raised."""
     rows = samples.unit(np.random.default_rng(0), 20_000).astype(np.float16)
