@@ -18,7 +18,16 @@ from threading import Thread
 from typing import IO, Any, Self, cast
 
 from savecli.errors import MediaCrash, MediaError, MediaTimeout
-from savecli.media.footage import MAX_PIXELS, Frame, FrameStream, Source, Tally, Timeline, WaveformStream
+from savecli.media.footage import (
+    MAX_PIXELS,
+    NEAR_S,
+    Frame,
+    FrameStream,
+    Source,
+    Tally,
+    Timeline,
+    WaveformStream,
+)
 
 _N_AHEAD = 48
 """Replies held for a busy caller: four segments of frames."""
@@ -104,7 +113,9 @@ class Decoder:
         seek: bool = False,
     ) -> FrameStream:
         """See `savecli.media.decode.frames`; errors are raised while iterating."""
-        tally, times_s = Tally(), tuple(float(time_s) for time_s in times_s)
+        times_s = tuple(float(time_s) for time_s in times_s)
+        # What a seek leaves out is no headway.
+        tally = Tally(reached_s=max(0.0, times_s[0] - NEAR_S) if seek and times_s else 0.0)
         size = {"resize_px": resize_px, "size_px": size_px, "resampler": resampler}
         return FrameStream(
             self._run(tally, "frames", timeline, times_s, **size, exact=exact, seek=seek), tally
@@ -125,7 +136,7 @@ class Decoder:
         turn = self._turn = object()
         try:
             child.send(name, args, options)
-            patience = _Patience(self._stall_s)
+            patience = _Patience(self._stall_s, tally.reached_s)
             while True:
                 if self._turn is not turn:
                     raise RuntimeError("another call was started before this stream was read to its end")
@@ -154,17 +165,18 @@ class Decoder:
 
 
 class _Patience:
-    """Waits for replies, as long as the child gets anywhere."""
+    """Waits for replies, as long as the child gets anywhere from where it begins."""
 
-    def __init__(self, stall_s: float) -> None:
+    def __init__(self, stall_s: float, begins_s: float) -> None:
         self._stall_s = stall_s
+        self._begins_s = begins_s
         self._stalled_s = 0.0
         self._waited_s = 0.0
 
     def wait(self, replies: _Replies, tally: Tally) -> tuple[Any, ...]:
         """The next reply that is no mere headway."""
         while True:
-            budget_s = self._stall_s + _PACE * tally.reached_s - self._waited_s
+            budget_s = self._stall_s + _PACE * (tally.reached_s - self._begins_s) - self._waited_s
             started_s = time.monotonic()
             try:
                 reply = replies.get(max(0.0, min(self._stall_s - self._stalled_s, budget_s)))

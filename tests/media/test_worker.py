@@ -7,10 +7,12 @@ import sys
 import time
 from itertools import combinations
 from pathlib import Path
+from queue import Empty
 
 import pytest
 
 from savecli.errors import MediaError, MediaTimeout
+from savecli.media import worker
 from savecli.media.decode import frames
 from savecli.media.scan import Found, scan
 from savecli.media.worker import Decoder
@@ -264,3 +266,38 @@ def test_pictures_do_not_break_the_heap_into_pieces():
     ]
     assert grown[0] > 16
     assert grown[1] <= 1
+
+
+class Slow:
+    """A child that gets on, a thousandth of a second of footage at a time, until it is done."""
+
+    is_alive = True
+
+    def __init__(self, begins_s: float) -> None:
+        self.reached_s = begins_s
+        self.n_told = 0
+
+    @property
+    def replies(self) -> "Slow":
+        return self
+
+    def get(self, timeout_s: float) -> tuple[object, ...]:
+        if timeout_s < 0.02:
+            raise Empty
+        time.sleep(0.02)
+        self.n_told += 1
+        self.reached_s += 0.001
+        return ("done", None, 0, 0) if self.n_told > 60 else ("tick", self.reached_s)
+
+    def send(self, *call: object) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+@pytest.mark.parametrize("begins_s", [0.0, 3600.0])
+def test_what_a_seek_leaves_out_buys_no_time(monkeypatch, begins_s: float) -> None:
+    child = Slow(begins_s)
+    monkeypatch.setattr(worker, "_Child", lambda memory_bytes: child)
+    with Decoder(stall_s=0.2) as decoder, pytest.raises(MediaTimeout):
+        list(decoder.frames(None, [begins_s + worker.NEAR_S], **SIZES, seek=True))
+    assert 5 < child.n_told < 30
