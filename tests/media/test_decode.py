@@ -1,6 +1,7 @@
 import dataclasses
 import shutil
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import Mock
@@ -183,6 +184,40 @@ def test_key_frames_alone(make_video) -> None:
     assert len(list(stream)) >= 9
     assert stream.n_decoded <= 10
     assert stream.n_bad_packets == 0
+
+
+def write_h264(path: Path, times_s: Sequence[float], settings: str, **container: str) -> Timeline:
+    """A grey picture at each time; x264's settings are a key frame's distance, open GOPs and the like."""
+    with av.open(str(path), "w", options=container) as out:
+        settings = f"scenecut=0:b-adapt=0:{settings}"
+        stream = out.add_stream("libx264", rate=25, options={"x264-params": settings})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time_s in enumerate(times_s):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 + number % 200, np.uint8))
+            picture.pts, picture.time_base = round(1000 * time_s), Fraction(1, 1000)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return probe(path)
+
+
+@pytest.mark.parametrize("container", ["mp4", "ts"])
+def test_key_frames_of_an_open_gop_are_shown_in_order_and_none_is_lost(
+    tmp_path: Path, container: str
+) -> None:
+    path = tmp_path / f"open.{container}"
+    shown_s = [i / 25 for i in range(500)]
+    timeline = write_h264(path, shown_s, "keyint=12:min-keyint=12:open-gop=1:bframes=3")
+    times_s = [i + 0.5 for i in range(20)]
+    stream = frames(timeline, times_s, **SIZES)
+    got = [(frame.index, frame.time_s) for frame in stream]
+    assert [index for index, _ in got] == list(range(20))
+    assert np.abs([time_s - times_s[index] for index, time_s in got]).max() < 0.25
+    assert stream.n_decoded == 20
+    truth = [picture.to_ndarray(format="gray").mean() for _, picture in sequential(path)]
+    shades = [frame.image.mean() for frame in frames(timeline, times_s, **SIZES)]
+    shown = [truth[round(time_s * 25)] for _, time_s in got]
+    assert np.corrcoef(shades, shown)[0, 1] > 0.99
 
 
 def test_exact_is_no_neighbouring_key_frame(make_video) -> None:

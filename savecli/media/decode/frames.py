@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -187,7 +187,6 @@ class _Reader:
                 if time_s in wanted:
                     yield from self._answers(packet, wanted)
             self._tally.reach(self._time(packet))
-        yield from self._answers(None, wanted)
 
     def go_to(self, time_s: float) -> None:
         """Go to a key frame shortly before `time_s`, before anything is read."""
@@ -221,11 +220,17 @@ class _Reader:
             if is_there:
                 yield packet
 
-    def _answers(self, packet: Packet[Any] | None, wanted: dict[float, int]) -> Iterator[Shown]:
-        for time_s, picture in self._decoded(packet):
+    def _answers(self, packet: Packet[Any], wanted: dict[float, int]) -> Iterator[Shown]:
+        """A key frame's picture, decoded as if there were nothing else.
+
+        H.264 counts its pictures in few bits: with those between two key frames left out it takes a later
+        one for an earlier one, and shows it in the wrong order or not at all, unless each is an IDR.
+        """
+        for time_s, picture in chain(self._decoded(packet), self._decoded(None)):
             index = wanted.pop(round(time_s, 4), None)
             if index is not None:
                 yield index, time_s, picture
+        self.stream.codec_context.flush_buffers()
 
     def _decoded(self, packet: Packet[Any] | None) -> Iterator[tuple[float, VideoFrame]]:
         try:
