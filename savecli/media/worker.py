@@ -60,6 +60,7 @@ class Decoder:
         self._memory_bytes = memory_bytes
         self._child: _Child | None = None
         self._turn: object | None = None
+        self._n_closed = 0
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +73,8 @@ class Decoder:
         return Decoder(self._stall_s, self._memory_bytes)
 
     def close(self) -> None:
-        """End the process, from any thread; the next call starts another."""
+        """End the process, also one that is starting, from any thread; the next call starts another."""
+        self._n_closed += 1
         child, self._child, self._turn = self._child, None, None
         if child is not None:
             child.kill()
@@ -160,7 +162,11 @@ class Decoder:
         if self._turn is not None or (self._child is not None and not self._child.is_alive):
             self.close()
         if self._child is None:
+            n_closed = self._n_closed
             self._child = _Child(self._memory_bytes)
+            if self._n_closed != n_closed:
+                self.close()
+                raise RuntimeError("the decoder was closed while its process started")
         return self._child
 
 

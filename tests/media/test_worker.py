@@ -4,7 +4,9 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from queue import Empty
@@ -147,6 +149,29 @@ def test_a_hang_is_ended(make_video) -> None:
         assert time.monotonic() - started_s < 10
         assert caught.value.hint
         assert decoder.probe(timeline.path) == timeline
+
+
+def test_what_is_closed_while_its_process_starts_does_not_decode_all_the_same(
+    make_video, monkeypatch
+) -> None:
+    starting, closed, start = threading.Event(), threading.Event(), worker._Child
+
+    def slow_start(memory_bytes: int) -> worker._Child:
+        starting.set()
+        closed.wait(20)
+        return start(memory_bytes)
+
+    monkeypatch.setattr(worker, "_Child", slow_start)
+    path = make_video()
+    with Decoder() as decoder, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(decoder.probe, path)
+        assert starting.wait(20)
+        decoder.close()
+        closed.set()
+        with pytest.raises(RuntimeError, match="was closed"):
+            call.result(20)
+        assert decoder._child is None
+        assert decoder.probe(path).has_video
 
 
 def test_a_busy_caller_is_no_hang(make_video) -> None:
