@@ -231,7 +231,8 @@ class Pipeline:
                 for helper in self._decoders[1:]:
                     stack.callback(helper.close)
                 crew = stack.enter_context(Abreast(workers, interrupt=self.interrupt))
-                events = together(runs, crew, self._slots)
+                # The first of them comes last: where no seek leads to the others, little is read in vain.
+                events = together([*runs[1:], runs[0]], crew, self._slots)
             for event in stack.enter_context(closing(events)):
                 if isinstance(event, End):
                     seen[event.job] = event.result()

@@ -346,6 +346,21 @@ def test_where_a_chunk_cannot_be_reached_the_file_is_read_as_one(
     assert sought[-1] is False
 
 
+def test_nothing_is_looked_at_in_vain_where_no_seek_leads_to_a_chunk(
+    decoder, encoder, long_video, monkeypatch
+):
+    real = type(decoder).frames
+
+    def frames(self, *given, seek, **more):
+        if seek:
+            raise UnseekableError("no seek leads there")
+        return real(self, *given, seek=seek, **more)
+
+    monkeypatch.setattr(type(decoder), "frames", frames)
+    _, done = run(Pipeline(decoder, encoder, None), long_video)
+    assert len(encoder.seen) == len(done.segments)
+
+
 def test_a_decoder_that_dies_in_one_chunk_ends_the_video_and_all_its_decoders(
     decoder, encoder, long_video, monkeypatch
 ):

@@ -22,6 +22,9 @@ T = TypeVar("T")
 MAX_PIXELS = 64_000_000
 """Pictures above this are refused: 8192x4320 (35 Mpx) passes, a decompression bomb does not."""
 
+NEAR_S = 24.0
+"""A seek that lands further before the first time that is asked for has failed, where one was asked for."""
+
 STANDARD_RATES = (
     *(Fraction(24_000, 1001), Fraction(24), Fraction(25), Fraction(30_000, 1001), Fraction(30)),
     *(Fraction(48), Fraction(50), Fraction(60_000, 1001), Fraction(60), Fraction(120)),

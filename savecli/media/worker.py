@@ -18,7 +18,16 @@ from threading import Thread
 from typing import IO, Any, Self, cast
 
 from savecli.errors import MediaCrash, MediaError, MediaTimeout
-from savecli.media.footage import MAX_PIXELS, Frame, FrameStream, Source, Tally, Timeline, WaveformStream
+from savecli.media.footage import (
+    MAX_PIXELS,
+    NEAR_S,
+    Frame,
+    FrameStream,
+    Source,
+    Tally,
+    Timeline,
+    WaveformStream,
+)
 
 _N_AHEAD = 48
 """Replies held for a busy caller: four segments of frames."""
@@ -51,6 +60,7 @@ class Decoder:
         self._memory_bytes = memory_bytes
         self._child: _Child | None = None
         self._turn: object | None = None
+        self._n_closed = 0
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +73,8 @@ class Decoder:
         return Decoder(self._stall_s, self._memory_bytes)
 
     def close(self) -> None:
-        """End the process, from any thread; the next call starts another."""
+        """End the process, also one that is starting, from any thread; the next call starts another."""
+        self._n_closed += 1
         child, self._child, self._turn = self._child, None, None
         if child is not None:
             child.kill()
@@ -104,7 +115,9 @@ class Decoder:
         seek: bool = False,
     ) -> FrameStream:
         """See `savecli.media.decode.frames`; errors are raised while iterating."""
-        tally, times_s = Tally(), tuple(float(time_s) for time_s in times_s)
+        times_s = tuple(float(time_s) for time_s in times_s)
+        # What a seek leaves out is no headway.
+        tally = Tally(reached_s=max(0.0, times_s[0] - NEAR_S) if seek and times_s else 0.0)
         size = {"resize_px": resize_px, "size_px": size_px, "resampler": resampler}
         return FrameStream(
             self._run(tally, "frames", timeline, times_s, **size, exact=exact, seek=seek), tally
@@ -125,7 +138,7 @@ class Decoder:
         turn = self._turn = object()
         try:
             child.send(name, args, options)
-            patience = _Patience(self._stall_s)
+            patience = _Patience(self._stall_s, tally.reached_s)
             while True:
                 if self._turn is not turn:
                     raise RuntimeError("another call was started before this stream was read to its end")
@@ -149,22 +162,27 @@ class Decoder:
         if self._turn is not None or (self._child is not None and not self._child.is_alive):
             self.close()
         if self._child is None:
+            n_closed = self._n_closed
             self._child = _Child(self._memory_bytes)
+            if self._n_closed != n_closed:
+                self.close()
+                raise RuntimeError("the decoder was closed while its process started")
         return self._child
 
 
 class _Patience:
-    """Waits for replies, as long as the child gets anywhere."""
+    """Waits for replies, as long as the child gets anywhere from where it begins."""
 
-    def __init__(self, stall_s: float) -> None:
+    def __init__(self, stall_s: float, begins_s: float) -> None:
         self._stall_s = stall_s
+        self._begins_s = begins_s
         self._stalled_s = 0.0
         self._waited_s = 0.0
 
     def wait(self, replies: _Replies, tally: Tally) -> tuple[Any, ...]:
         """The next reply that is no mere headway."""
         while True:
-            budget_s = self._stall_s + _PACE * tally.reached_s - self._waited_s
+            budget_s = self._stall_s + _PACE * (tally.reached_s - self._begins_s) - self._waited_s
             started_s = time.monotonic()
             try:
                 reply = replies.get(max(0.0, min(self._stall_s - self._stalled_s, budget_s)))

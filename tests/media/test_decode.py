@@ -1,6 +1,8 @@
 import dataclasses
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import Mock
@@ -185,6 +187,40 @@ def test_key_frames_alone(make_video) -> None:
     assert stream.n_bad_packets == 0
 
 
+def write_h264(path: Path, times_s: Sequence[float], settings: str, **container: str) -> Timeline:
+    """A grey picture at each time; x264's settings are a key frame's distance, open GOPs and the like."""
+    with av.open(str(path), "w", options=container) as out:
+        settings = f"scenecut=0:b-adapt=0:{settings}"
+        stream = out.add_stream("libx264", rate=25, options={"x264-params": settings})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time_s in enumerate(times_s):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 + number % 200, np.uint8))
+            picture.pts, picture.time_base = round(1000 * time_s), Fraction(1, 1000)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return probe(path)
+
+
+@pytest.mark.parametrize("container", ["mp4", "ts"])
+def test_key_frames_of_an_open_gop_are_shown_in_order_and_none_is_lost(
+    tmp_path: Path, container: str
+) -> None:
+    path = tmp_path / f"open.{container}"
+    shown_s = [i / 25 for i in range(500)]
+    timeline = write_h264(path, shown_s, "keyint=12:min-keyint=12:open-gop=1:bframes=3")
+    times_s = [i + 0.5 for i in range(20)]
+    stream = frames(timeline, times_s, **SIZES)
+    got = [(frame.index, frame.time_s) for frame in stream]
+    assert [index for index, _ in got] == list(range(20))
+    assert np.abs([time_s - times_s[index] for index, time_s in got]).max() < 0.25
+    assert stream.n_decoded == 20
+    truth = [picture.to_ndarray(format="gray").mean() for _, picture in sequential(path)]
+    shades = [frame.image.mean() for frame in frames(timeline, times_s, **SIZES)]
+    shown = [truth[round(time_s * 25)] for _, time_s in got]
+    assert np.corrcoef(shades, shown)[0, 1] > 0.99
+
+
 def test_exact_is_no_neighbouring_key_frame(make_video) -> None:
     timeline = probe(make_video(times_s=[i / 25 for i in range(250)], key_every=25))
     targets = [i + 0.5 for i in range(10)]
@@ -342,3 +378,54 @@ def test_where_no_seek_leads_there_it_is_told_and_nothing_is_read_from_the_start
             list(frames(timeline, [45.2, 45.7, 46.2], **SIZES, seek=True, exact=exact, tally=tally))
         assert tally.n_decoded == 0
         assert len(list(frames(timeline, [45.2, 45.7, 46.2], **SIZES, exact=exact))) == 3
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("spacing_s", [1.0, 3.0])
+def test_where_a_seek_leads_past_its_key_frame_no_picture_is_lost(
+    tmp_path: Path, exact: bool, spacing_s: float
+) -> None:
+    # Two pictures a second in a transport stream: decoding times lie more than a second before those shown.
+    shown_s = [i / 2 for i in range(120)]
+    timeline = write_h264(tmp_path / "slow.ts", shown_s, "keyint=12:min-keyint=12:open-gop=1:bframes=3")
+    times_s = list(np.arange(0.5, 59.0, spacing_s))
+    whole = [(f.index, f.time_s) for f in frames(timeline, times_s, **SIZES, exact=exact)]
+    assert [index for index, _ in whole] == list(range(len(times_s)))
+    for first in range(2, len(times_s)):
+        with suppress(UnseekableError):
+            found = list(frames(timeline, times_s[first:], **SIZES, exact=exact, seek=True))
+            assert [(f.index + first, f.time_s) for f in found] == whole[first:]
+
+
+def test_a_change_of_the_way_far_from_a_key_frame_is_no_failed_seek(tmp_path: Path) -> None:
+    with_pause_s = [i / 10 + 2 * (i >= 720) for i in range(1200)]
+    timeline = write_h264(tmp_path / "pause.mkv", with_pause_s, "keyint=400:min-keyint=400:bframes=0")
+    assert timeline.key_frame_times_s == pytest.approx((0.0, 40.0, 82.0))
+    times_s = [41.5 + i for i in range(36)]
+    got, whole = (list(frames(timeline, times_s, **SIZES, seek=seek)) for seek in (True, False))
+    assert [(f.index, f.time_s) for f in got] == [(f.index, f.time_s) for f in whole]
+    assert len(got) >= 34
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "is_told"),
+    [
+        ("a.mkv", {}, True),
+        ("a.mkv", {"live": "1"}, False),
+        ("a.flv", {"flvflags": "add_keyframe_index"}, True),
+        ("a.flv", {}, False),
+    ],
+)
+def test_no_seek_is_tried_that_would_read_all_that_lies_before(
+    tmp_path: Path, name: str, container: dict[str, str], is_told: bool
+) -> None:
+    shown_s = [i / 5 for i in range(400)]
+    timeline = write_h264(tmp_path / name, shown_s, "keyint=20:min-keyint=20", **container)
+    times_s = [60.5 + i for i in range(10)]
+    assert len(list(frames(timeline, times_s, **SIZES))) == 10
+    stream = frames(timeline, times_s, **SIZES, seek=True)
+    if is_told:
+        assert len(list(stream)) == 10
+    else:
+        with pytest.raises(UnseekableError):
+            list(stream)

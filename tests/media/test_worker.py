@@ -4,13 +4,17 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
+from queue import Empty
 
 import pytest
 
 from savecli.errors import MediaError, MediaTimeout
+from savecli.media import worker
 from savecli.media.decode import frames
 from savecli.media.scan import Found, scan
 from savecli.media.worker import Decoder
@@ -147,6 +151,29 @@ def test_a_hang_is_ended(make_video) -> None:
         assert decoder.probe(timeline.path) == timeline
 
 
+def test_what_is_closed_while_its_process_starts_does_not_decode_all_the_same(
+    make_video, monkeypatch
+) -> None:
+    starting, closed, start = threading.Event(), threading.Event(), worker._Child
+
+    def slow_start(memory_bytes: int) -> worker._Child:
+        starting.set()
+        closed.wait(20)
+        return start(memory_bytes)
+
+    monkeypatch.setattr(worker, "_Child", slow_start)
+    path = make_video()
+    with Decoder() as decoder, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(decoder.probe, path)
+        assert starting.wait(20)
+        decoder.close()
+        closed.set()
+        with pytest.raises(RuntimeError, match="was closed"):
+            call.result(20)
+        assert decoder._child is None
+        assert decoder.probe(path).has_video
+
+
 def test_a_busy_caller_is_no_hang(make_video) -> None:
     with Decoder(stall_s=0.5) as decoder:
         timeline = decoder.probe(make_video(times_s=[i / 25 for i in range(300)]))
@@ -264,3 +291,38 @@ def test_pictures_do_not_break_the_heap_into_pieces():
     ]
     assert grown[0] > 16
     assert grown[1] <= 1
+
+
+class Slow:
+    """A child that gets on, a thousandth of a second of footage at a time, until it is done."""
+
+    is_alive = True
+
+    def __init__(self, begins_s: float) -> None:
+        self.reached_s = begins_s
+        self.n_told = 0
+
+    @property
+    def replies(self) -> "Slow":
+        return self
+
+    def get(self, timeout_s: float) -> tuple[object, ...]:
+        if timeout_s < 0.02:
+            raise Empty
+        time.sleep(0.02)
+        self.n_told += 1
+        self.reached_s += 0.001
+        return ("done", None, 0, 0) if self.n_told > 60 else ("tick", self.reached_s)
+
+    def send(self, *call: object) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+@pytest.mark.parametrize("begins_s", [0.0, 3600.0])
+def test_what_a_seek_leaves_out_buys_no_time(monkeypatch, begins_s: float) -> None:
+    child = Slow(begins_s)
+    monkeypatch.setattr(worker, "_Child", lambda memory_bytes: child)
+    with Decoder(stall_s=0.2) as decoder, pytest.raises(MediaTimeout):
+        list(decoder.frames(None, [begins_s + worker.NEAR_S], **SIZES, seek=True))
+    assert 5 < child.n_told < 30

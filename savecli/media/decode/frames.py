@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,15 +24,15 @@ from av.video.stream import VideoStream
 from savecli.errors import UnseekableError
 from savecli.media.decode.container import DAMAGE, keep_only, mended, opened, packets
 from savecli.media.decode.picture import Scaler
-from savecli.media.footage import MAX_PIXELS, Frame, FrameStream, Tally, Timeline, Track
+from savecli.media.footage import MAX_PIXELS, NEAR_S, Frame, FrameStream, Tally, Timeline, Track
 
 _KEY_GAP = 1.5
 """Key frames alone will do if they are never further apart than this many times the spacing asked for."""
 _REFERENCE_GAP = 0.5
 """Pictures that others refer to will do if they are never further apart than this share of the spacing."""
 _WORTH_A_JUMP_S = 0.25
-_NEAR_S = 24.0
-"""A seek that lands further before the first time that is asked for has failed, where one was asked for."""
+_READ_UP_TO = ("matroska,webm", "flv", "live_flv", "mpegvideo")
+"""A seek to what their index does not tell of, or where they have none, reads all that lies before."""
 _WITHOUT_INDEX = ("mpegts", "mpeg")
 _EARLY_S = 1.0
 """Where no index tells where key frames are, a seek leads to any packet, by the time of decoding: that of a
@@ -74,7 +74,7 @@ def frames(
         resampler: "swscale" or "pillow", see `Scaler`.
         exact: none of these short cuts; slower.
         seek: go to the first time at once, and give up where that is not possible: nothing is decoded that
-            lies more than 24 s before it.
+            lies more than NEAR_S before it.
         max_pixels: pictures that turn out larger are lost.
         tally: told how far the decoding is.
 
@@ -119,7 +119,7 @@ def _images(
             n_given = 0
             try:
                 if seek:
-                    reader.go_to(times_s[search.next_time])
+                    reader.go_to(times_s[search.next_time], times_s[0] - NEAR_S)
                 for index, time_s, picture in shown:
                     n_given += 1
                     yield Frame(index=index, time_s=max(time_s, 0.0), image=scaler(picture))
@@ -187,12 +187,24 @@ class _Reader:
                 if time_s in wanted:
                     yield from self._answers(packet, wanted)
             self._tally.reach(self._time(packet))
-        yield from self._answers(None, wanted)
 
-    def go_to(self, time_s: float) -> None:
-        """Go to a key frame shortly before `time_s`, before anything is read."""
-        if not self.jump_before(time_s, time_s - _NEAR_S):
+    def go_to(self, time_s: float, least_s: float) -> None:
+        """Before anything is read, go to the last key frame before `time_s`, if not before `least_s`."""
+        if not self._is_told_of(time_s) or not self.jump_before(time_s, least_s):
             raise _WrongWayError
+
+    def _is_told_of(self, time_s: float) -> bool:
+        """Whether a seek leads there without reading all that lies before."""
+        if self._container.format.name not in _READ_UP_TO:
+            return True
+        try:
+            # Matroska's index is read at the first seek.
+            self._container.seek(round(self._origin_s / self._tick_s), stream=self.stream)
+        except DAMAGE:
+            return False
+        index = self.stream.index_entries
+        last_s = index[len(index) - 1].timestamp * self._tick_s - self._origin_s if len(index) else -np.inf
+        return last_s >= time_s - NEAR_S
 
     def jump_before(self, time_s: float, now_s: float) -> bool:
         """Go to the last key frame before `time_s`, if that lies ahead and was not gone to yet."""
@@ -217,15 +229,26 @@ class _Reader:
                 if not self._after_s - _ROUNDING_S <= landed_s <= self._sought_s + _ROUNDING_S:
                     raise _WrongWayError
                 self._after_s, is_there = None, not self._early_s
-            is_there = is_there or (packet.is_keyframe and self._time(packet) >= self._not_before_s)
+            if not is_there and packet.is_keyframe and self._time(packet) >= self._not_before_s:
+                if self._time(packet) > self._sought_s + _ROUNDING_S:
+                    raise _WrongWayError  # the one that was sought lies before where the seek led
+                is_there = True
             if is_there:
                 yield packet
+        if self._after_s is not None or not is_there:
+            raise _WrongWayError
 
-    def _answers(self, packet: Packet[Any] | None, wanted: dict[float, int]) -> Iterator[Shown]:
-        for time_s, picture in self._decoded(packet):
+    def _answers(self, packet: Packet[Any], wanted: dict[float, int]) -> Iterator[Shown]:
+        """A key frame's picture, decoded as if there were nothing else.
+
+        H.264 counts its pictures in few bits: with those between two key frames left out it takes a later
+        one for an earlier one, and shows it in the wrong order or not at all, unless each is an IDR.
+        """
+        for time_s, picture in chain(self._decoded(packet), self._decoded(None)):
             index = wanted.pop(round(time_s, 4), None)
             if index is not None:
                 yield index, time_s, picture
+        self.stream.codec_context.flush_buffers()
 
     def _decoded(self, packet: Packet[Any] | None) -> Iterator[tuple[float, VideoFrame]]:
         try:
