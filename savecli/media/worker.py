@@ -230,7 +230,12 @@ class _Child:
         self._reader = Thread(target=self.replies.take_in, args=(self._process.stdout,), daemon=True)
         self._reader.start()
         if self.replies.get(None) != ("ready",):
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
+            code = self._process.returncode
             self.kill()
+            if code is not None and code < 0:  # a signal: by whoever makes room in a full memory, or by us
+                raise MediaCrash("the decoder's process was killed as it started", hint="is memory full?")
             raise RuntimeError("the decoder's process does not start; is PyAV installed?")
 
     @property

@@ -13,7 +13,7 @@ from queue import Empty
 
 import pytest
 
-from savecli.errors import MediaError, MediaTimeout
+from savecli.errors import MediaCrash, MediaError, MediaTimeout
 from savecli.media import worker
 from savecli.media.decode import frames
 from savecli.media.scan import Found, scan
@@ -326,3 +326,19 @@ def test_what_a_seek_leaves_out_buys_no_time(monkeypatch, begins_s: float) -> No
     with Decoder(stall_s=0.2) as decoder, pytest.raises(MediaTimeout):
         list(decoder.frames(None, [begins_s + worker.NEAR_S], **SIZES, seek=True))
     assert 5 < child.n_told < 30
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no signals")
+def test_a_process_that_is_killed_as_it_starts_costs_one_file_and_one_that_cannot_start_is_a_bug(
+    monkeypatch, tmp_path
+) -> None:
+    path = tmp_path / "a.mp4"
+    with Decoder() as decoder:
+        killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        monkeypatch.setattr(worker, "_COMMAND", (sys.executable, "-c", killed))
+        with pytest.raises(MediaCrash, match="killed as it started") as caught:
+            decoder.probe(path)
+        assert caught.value.hint
+        monkeypatch.setattr(worker, "_COMMAND", (sys.executable, "-c", "raise SystemExit(1)"))
+        with pytest.raises(RuntimeError, match="does not start"):
+            decoder.probe(path)
