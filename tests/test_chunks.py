@@ -78,13 +78,13 @@ def test_slots_are_taken_until_none_is_free():
             assert not slots.take()
 
 
-def working(together_s):
-    """A worker that notes how many work at a time, and needs `together_s` others to get on."""
+def working(log):
+    """A worker that notes in `log` where a job begins and ends."""
 
     def work(job):
-        together_s.append(+1)
+        log.append(+1)
         yield job
-        together_s.append(-1)
+        log.append(-1)
         return -job
 
     return work

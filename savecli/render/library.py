@@ -16,19 +16,6 @@ from savecli.plain import plain
 from savecli.render.basics import clock, facts, line, out, place
 from savecli.store import Counts, KnownFile, StoredSegment, StoredVideo
 
-_NOTHING = Counts(
-    n_videos=0,
-    n_files=0,
-    n_failed=0,
-    n_segments=0,
-    n_utterances=0,
-    duration_s=0.0,
-    speech_s=0.0,
-    n_rows={},
-    dead_share=0.0,
-    size_bytes=0,
-)
-"""How much is stored before the first index."""
 _MODEL_FACTS = {"dim": "dimensions"}
 _SAID = {"": "-", "True": "yes", "False": "no"}
 """How values of settings are shown to a person."""
@@ -164,7 +151,7 @@ def status(
     as_json: bool,
 ) -> None:
     """Counts, sizes, the model, and where each setting came from; `counts` is None before the first index."""
-    counts = counts or _NOTHING
+    counts = counts or Counts()
     per_hour_mb = counts.size_bytes / 1e6 / (counts.duration_s / 3600) if counts.duration_s else 0.0
     counted = {
         "videos": counts.n_videos,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from savecli.errors import StoreError
+from savecli.private import private
 from savecli.store.archive import (
     BLOCK_BYTES,
     FORMAT,
@@ -53,7 +54,7 @@ def export(catalog: Catalog, views: Views, target: Path, *, force: bool) -> Iter
         flags = (
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         )
-        descriptor = os.open(unfinished, flags, 0o600)
+        descriptor = private(unfinished, flags)
     except FileExistsError:
         raise StoreError(
             f"{unfinished} is in the way: another export is running, or was stopped",

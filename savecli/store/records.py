@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -117,7 +117,7 @@ class StoredGraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How much is stored.
+    """How much is stored; nothing, unless told.
 
     Attributes:
         n_missing: files that a run found gone from their volume.
@@ -126,16 +126,16 @@ class Counts:
         size_bytes: of all files of the store.
     """
 
-    n_videos: int
-    n_files: int
-    n_failed: int
-    n_segments: int
-    n_utterances: int
-    duration_s: float
-    speech_s: float
-    n_rows: dict[Kind, int]
-    dead_share: float
-    size_bytes: int
+    n_videos: int = 0
+    n_files: int = 0
+    n_failed: int = 0
+    n_segments: int = 0
+    n_utterances: int = 0
+    duration_s: float = 0.0
+    speech_s: float = 0.0
+    n_rows: dict[Kind, int] = field(default_factory=dict)
+    dead_share: float = 0.0
+    size_bytes: int = 0
     n_missing: int = 0
 
 
