@@ -97,8 +97,12 @@ class UsearchGraph:
         self.index = index
 
     def add(self, numbers: RowNumbers, rows: Rows) -> None:
+        # Threads that add at once can leave a row that no search reaches
+        # (https://github.com/unum-cloud/USearch/issues/735): some of 1,200 in one graph of sixty, .03 % of
+        # 60,000 (benchmarks/RESULTS.md). All ways lead over the first ones: one thread adds them.
+        threads = 0 if len(self.index) else 1
         try:
-            self.index.add(numbers.astype(np.uint64), rows)
+            self.index.add(numbers.astype(np.uint64), rows, threads=threads)
         except RuntimeError as error:
             _pass_on_interrupt(error)
             raise

@@ -286,6 +286,14 @@ def test_rows_of_one_scene_are_not_added_together(samples, monkeypatch):
         assert np.diff(block).min() > 10, "each block is spread over all rows"
 
 
+def test_threads_do_not_meet_where_a_graph_begins(samples, tmp_path):
+    """They lose rows there, now and then; added one after the other, the same rows make the same graph."""
+    rows = samples.unit(np.random.default_rng(0), 1200).astype(np.float16)
+    for name in "ab":
+        graph.build("usearch", rows, np.arange(1200, dtype=np.int64)).save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_numkong_and_numpy_agree(samples, monkeypatch):
     rng = np.random.default_rng(0)
     rows = samples.unit(rng, 40_000, 48).astype(np.float16)
