@@ -154,11 +154,11 @@ class _Search:
         wanted = [text.query.rows for text in self._texts if not text.is_against]
         rows = [(term, own[term]) for own in wanted for term in TERMS if term in own]
         found: dict[int, None] = {}
-        for term, row in [*rows, *(self._alike.example.asks() if self._alike else [])]:
-            hits = self._store.nearest(term, row, N_CANDIDATES, videos=self._videos)
+        asks = [*rows, *(self._alike.example.asks() if self._alike else [])]
+        for hits in self._store.nearest_each(asks, N_CANDIDATES, videos=self._videos):
             found |= dict.fromkeys(hit.segment_id for hit in hits)
-            self._is_exact &= self._store.last_search_exact
-            self._lacked_graph |= self._store.last_search_lacked_graph
+        self._is_exact = self._store.last_search_exact
+        self._lacked_graph = self._store.last_search_lacked_graph
         self._names = names.look_up([t.query for t in self._texts], self._store, self._videos)
         found |= dict.fromkeys(self._names.segments)
         scored = self._scored(self._promising(sorted(found.keys() - self._own)))

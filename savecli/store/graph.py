@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,7 +42,7 @@ class Graph(Protocol):
         """Writes the graph to `path` and returns the bytes that the file must have."""
 
     def search(self, query: NDArray[np.float32], k: int, ef: int) -> RowNumbers:
-        """The numbers of about the `k` nearest rows, fewer where there are fewer.
+        """The numbers of about the `k` nearest rows, fewer where there are fewer; from any thread.
 
         Raises:
             GraphError: the engine gave up.
@@ -95,6 +96,7 @@ class UsearchGraph:
 
     def __init__(self, index: Any) -> None:  # noqa: ANN401 - the package is untyped
         self.index = index
+        self._lock = Lock()
 
     def add(self, numbers: RowNumbers, rows: Rows) -> None:
         # Threads that add at once can leave a row that no search reaches
@@ -113,8 +115,9 @@ class UsearchGraph:
 
     def search(self, query: NDArray[np.float32], k: int, ef: int) -> RowNumbers:
         try:
-            self.index.expansion_search = max(ef, k)
-            found = self.index.search(query.astype(np.float16), min(k, len(self.index)))
+            with self._lock:
+                self.index.expansion_search = max(ef, k)
+                found = self.index.search(query.astype(np.float16), min(k, len(self.index)))
         except _ENGINE_ERRORS as error:
             _pass_on_interrupt(error)
             raise GraphError(f"usearch gave up: {error}") from error
@@ -160,6 +163,7 @@ class HnswlibGraph:
 
     def __init__(self, index: Any) -> None:  # noqa: ANN401 - the package is untyped
         self.index = index
+        self._lock = Lock()
 
     def add(self, numbers: RowNumbers, rows: Rows) -> None:
         self.index.add_items(rows.astype(np.float32), numbers)
@@ -171,8 +175,9 @@ class HnswlibGraph:
     def search(self, query: NDArray[np.float32], k: int, ef: int) -> RowNumbers:
         count = min(k, self.index.get_current_count())  # asking for more raises
         try:
-            self.index.set_ef(max(ef, k))  # not kept in the file
-            numbers, _ = self.index.knn_query(query, k=count, num_threads=1)
+            with self._lock:
+                self.index.set_ef(max(ef, k))  # not kept in the file
+                numbers, _ = self.index.knn_query(query, k=count, num_threads=1)
         except _ENGINE_ERRORS as error:
             raise GraphError(f"hnswlib gave up: {error}") from error
         found: RowNumbers = numbers[0].astype(np.int64)

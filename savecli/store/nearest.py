@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 
 import numpy as np
 from numpy.typing import NDArray
 
 from savecli.store.graph import Graph, GraphError, RowNumbers
-from savecli.store.records import Hit
+from savecli.store.records import Hit, StoredGraph
 from savecli.store.scan import scan, scan_some
 from savecli.store.vectors import RowView
 
@@ -18,6 +19,41 @@ Owners = Callable[[RowNumbers], list[int]]
 
 _DEAD_SHARE_FOR_GRAPH = 0.3
 _LARGEST_SHARE_OF_GRAPH = 4
+
+
+class Proposer:
+    """A graph that is asked for the rows nearest to one query.
+
+    Args:
+        entry: the graph, as it is listed.
+        graph: the same, open.
+        query: (D,).
+    """
+
+    def __init__(self, entry: StoredGraph, graph: Graph, query: Query) -> None:
+        self.entry = entry
+        self._graph = graph
+        self._query = query
+        self._ahead: tuple[int, Future[RowNumbers]] | None = None
+
+    def ask_ahead(self, k: int, threads: Executor) -> None:
+        """Lets another thread search for what `by_graph` asks first."""
+        count = _asked_first(k)
+        self._ahead = count, threads.submit(self._search, count)
+
+    def ask(self, count: int) -> RowNumbers:
+        """About the `count` nearest rows, ascending; all are before `entry.n_rows`.
+
+        Raises:
+            GraphError: the engine gave up, or the graph is not over these rows.
+        """
+        found = self._ahead[1].result() if self._ahead and self._ahead[0] == count else self._search(count)
+        if not len(found) or found.min() < 0 or found.max() >= self.entry.n_rows:
+            raise GraphError("the graph names rows that it does not cover")
+        return np.unique(found)
+
+    def _search(self, count: int) -> RowNumbers:
+        return self._graph.search(self._query, count, self.entry.ef)
 
 
 def by_scan(view: RowView, query: Query, k: int, owners: Owners) -> list[Hit]:
@@ -50,10 +86,8 @@ def is_spent(view: RowView) -> bool:
     return view.n_live < (1 - _DEAD_SHARE_FOR_GRAPH) * view.n_rows
 
 
-def by_graph(
-    view: RowView, graph: Graph, covered: int, ef: int, query: Query, k: int, owners: Owners
-) -> list[Hit] | None:
-    """The nearest segments, from a graph over the rows before `covered` and a scan of those behind.
+def by_graph(view: RowView, proposer: Proposer, query: Query, k: int, owners: Owners) -> list[Hit] | None:
+    """The nearest segments, from what a graph proposes and a scan of the rows behind it.
 
     Returns None where the graph is no help: many rows are dead, or `k` is a large part of it.
 
@@ -64,13 +98,14 @@ def by_graph(
     view.require(view.end)
     if is_spent(view):
         return None
+    covered = proposer.entry.n_rows
     tail = np.arange(covered, view.end, dtype=np.int64)
     is_alive = view.alive(tail)
     # Gathering living rows would take longer than looking at the dead ones too.
     tail, tail_scores = tail[is_alive], scan(view.rows[covered : view.end], query)[is_alive]
-    asked = max(64, 2 * k)
+    asked = _asked_first(k)
     while asked <= covered // _LARGEST_SHARE_OF_GRAPH:
-        found = _checked(graph.search(query, asked, ef), covered)
+        found = proposer.ask(asked)
         scores = scan_some(view.rows, found, query)
         # Covered rows that the graph kept back score no higher than the last one it gave.
         floor = scores.min(initial=np.inf)
@@ -84,10 +119,8 @@ def by_graph(
     return None
 
 
-def _checked(found: RowNumbers, covered: int) -> RowNumbers:
-    if not len(found) or found.min() < 0 or found.max() >= covered:
-        raise GraphError("the graph names rows that it does not cover")
-    return np.unique(found)
+def _asked_first(k: int) -> int:
+    return max(64, 2 * k)
 
 
 def _best_segments(numbers: RowNumbers, scores: NDArray[np.float32], k: int, owners: Owners) -> list[Hit]:

@@ -207,6 +207,16 @@ class Reader:
         """
         return self._searcher.nearest(kind, query, k, within=within, videos=videos)
 
+    def nearest_each(
+        self,
+        asks: Sequence[tuple[SearchKind, NDArray[np.float32]]],
+        k: int,
+        *,
+        videos: Collection[int] | None = None,
+    ) -> list[list[Hit]]:
+        """`nearest` for each of several kinds and queries, whose graphs are searched side by side."""
+        return self._searcher.nearest_each(asks, k, videos=videos)
+
     def warm(self) -> None:
         """Reads the graphs through now, for a store that stays open: else its fourth search does."""
         self._searcher.warm()
@@ -218,12 +228,12 @@ class Reader:
 
     @property
     def last_search_exact(self) -> bool:
-        """Whether the last `nearest` looked at every row, and not at what a graph proposed."""
+        """Whether the last search for the nearest looked at every row, not at what a graph proposed."""
         return self._searcher.last_search_exact
 
     @property
     def last_search_lacked_graph(self) -> bool:
-        """Whether the last `nearest` looked at every row because no graph fits them, though one would pay."""
+        """Whether it looked at every row because no graph fits them, though one would pay."""
         return self._searcher.last_search_lacked_graph
 
     def graphs(self) -> list[StoredGraph]:

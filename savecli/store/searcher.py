@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from savecli.errors import StoreError
 from savecli.store import nearest, runs
 from savecli.store.catalog import Catalog
 from savecli.store.graph import GraphError, RowNumbers
-from savecli.store.nearest import Owners
+from savecli.store.nearest import Owners, Proposer
 from savecli.store.records import SEARCH_KINDS, Hit, Kind, SearchKind
 from savecli.store.shelf import Shelf
 from savecli.store.vectors import RowView
@@ -76,24 +77,46 @@ class Searcher:
         videos: Collection[int] | None,
     ) -> list[Hit]:
         """See `Store.nearest`."""
+        if within is None:
+            return self.nearest_each([(kind, query)], k, videos=videos)[0]
         with self._views.snapshot():
+            self._begin([query])
             view = self._views.of(kind)
-            self.last_search_exact = True
-            self.last_search_lacked_graph = False
-            if k <= 0 or not view.n_live:
-                return []
-            if query.shape != (self._views.dim,):
+            return self._among(kind, view, query, k, within) if k > 0 and view.n_live else []
+
+    def nearest_each(
+        self,
+        asks: Sequence[tuple[SearchKind, NDArray[np.float32]]],
+        k: int,
+        *,
+        videos: Collection[int] | None,
+    ) -> list[list[Hit]]:
+        """See `Store.nearest_each`."""
+        with self._views.snapshot(), ThreadPoolExecutor() as threads:
+            self._begin([query for _, query in asks])
+            if k <= 0:
+                return [[] for _ in asks]
+            if videos is not None:
+                return [self._of_videos(kind, self._views.of(kind), query, k, videos) for kind, query in asks]
+            proposers = [self._proposer(kind, query) for kind, query in asks]
+            for proposer in proposers:
+                if proposer and len(asks) > 1:
+                    proposer.ask_ahead(k, threads)
+            found = []
+            for (kind, query), proposer in zip(asks, proposers, strict=True):
+                hits = self._by_graph(kind, proposer, query, k) if proposer else None
+                found.append(self._by_scan(kind, query, k) if hits is None else hits)
+            return found
+
+    def _begin(self, queries: Iterable[NDArray[np.float32]]) -> None:
+        self.last_search_exact = True
+        self.last_search_lacked_graph = False
+        for query in queries:
+            if self._views.dim and query.shape != (self._views.dim,):
                 raise StoreError(
                     f"the query has shape {query.shape}, the store's rows have {self._views.dim} numbers",
                     hint="use the model that the store was made with",
                 )
-            if within is not None:
-                return self._among(kind, view, query, k, within)
-            if videos is not None:
-                return self._of_videos(kind, view, query, k, videos)
-            hits = self._by_graph(kind, view, query, k)
-            self.last_search_exact = hits is None
-            return nearest.by_scan(view, query, k, self._owners(kind)) if hits is None else hits
 
     def rows(self, kind: Kind, ids: Iterable[int]) -> dict[int, NDArray[np.float32]]:
         """See `Store.rows`."""
@@ -146,25 +169,33 @@ class Searcher:
         numbers = np.concatenate([np.arange(s, e) for s, e in zip(starts, ends, strict=True)] or [starts])
         return nearest.by_scan_of(view, numbers, query, k, self._owners(kind)) if len(numbers) else []
 
-    def _by_graph(
-        self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int
-    ) -> list[Hit] | None:
+    def _proposer(self, kind: SearchKind, query: NDArray[np.float32]) -> Proposer | None:
+        """The graph to be asked, where one is there and pays."""
+        view = self._views.of(kind)
         if view.n_live < GRAPH_MIN_ROWS or not self._shelf.pays(kind):
             return None
         if self._n_scans[kind] < SCANS_BEFORE_GRAPH:
             self._n_scans[kind] += 1
             return None
         found = self._shelf.newest(kind, self._views.dim)
-        self.last_search_lacked_graph = found is None or nearest.is_spent(view)
-        if found is None:
-            return None
-        entry, graph = found
+        self.last_search_lacked_graph |= found is None or nearest.is_spent(view)
+        return None if found is None else Proposer(*found, query)
+
+    def _by_graph(
+        self, kind: SearchKind, proposer: Proposer, query: NDArray[np.float32], k: int
+    ) -> list[Hit] | None:
         try:
-            return nearest.by_graph(view, graph, entry.n_rows, entry.ef, query, k, self._owners(kind))
+            hits = nearest.by_graph(self._views.of(kind), proposer, query, k, self._owners(kind))
         except GraphError:
-            self._shelf.drop(entry)
+            self._shelf.drop(proposer.entry)
             self.last_search_lacked_graph = True
             return None
+        self.last_search_exact &= hits is None
+        return hits
+
+    def _by_scan(self, kind: SearchKind, query: NDArray[np.float32], k: int) -> list[Hit]:
+        view = self._views.of(kind)
+        return nearest.by_scan(view, query, k, self._owners(kind)) if view.n_live else []
 
     def _owners(self, kind: SearchKind) -> Owners:
         def owners(numbers: RowNumbers) -> list[int]:
