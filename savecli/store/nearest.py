@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from savecli.store.graph import Graph, GraphError, RowNumbers
 from savecli.store.records import Hit, StoredGraph
-from savecli.store.scan import scan, scan_some
+from savecli.store.scan import scan, scan_nearly, scan_some
 from savecli.store.vectors import RowView
 
 Query = NDArray[np.float32]
@@ -63,12 +63,16 @@ def by_scan(view: RowView, query: Query, k: int, owners: Owners) -> list[Hit]:
         StoreError: the vector file has lost rows.
     """
     view.require(view.end)
-    scores = scan(view.rows[: view.end], query)
+    scores, error = scan_nearly(view.rows[: view.end], query)
     dead_starts = np.concatenate([[0], view.ends[:-1]])
     for start, end in zip(dead_starts.tolist(), view.starts.tolist(), strict=False):
         scores[start:end] = -np.inf
+
+    def exactly(numbers: RowNumbers) -> NDArray[np.float32]:
+        return scan_some(view.rows, numbers, query)
+
     numbers = np.arange(view.end, dtype=np.int64)
-    return _best_segments(numbers, scores, min(k, view.n_live), owners)
+    return _best_segments(numbers, scores, min(k, view.n_live), owners, error, exactly)
 
 
 def by_scan_of(view: RowView, numbers: RowNumbers, query: Query, k: int, owners: Owners) -> list[Hit]:
@@ -123,16 +127,31 @@ def _asked_first(k: int) -> int:
     return max(64, 2 * k)
 
 
-def _best_segments(numbers: RowNumbers, scores: NDArray[np.float32], k: int, owners: Owners) -> list[Hit]:
-    """The `k` segments whose best row scores highest; rows that score -inf are dead."""
+def _best_segments(
+    numbers: RowNumbers,
+    scores: NDArray[np.float32],
+    k: int,
+    owners: Owners,
+    error: float = 0.0,
+    exactly: Callable[[RowNumbers], NDArray[np.float32]] | None = None,
+) -> list[Hit]:
+    """The `k` segments whose best row scores highest; rows that score -inf are dead.
+
+    Scores that may be off by `error` only tell which rows can be among the best; `exactly` scores those.
+    """
     n_rows = int(np.isfinite(scores).sum())
     asked = min(max(2 * k, 16), n_rows)
     while True:
         top = np.argpartition(-scores, asked - 1)[:asked] if asked < len(scores) else np.arange(len(scores))
         top = top[np.isfinite(scores[top])]
-        top = top[np.lexsort((numbers[top], -scores[top]))]
+        found = scores[top]
+        if exactly is not None:
+            top = np.flatnonzero(scores >= found.min(initial=np.inf) - 2 * error)
+            found = exactly(numbers[top])
+        order = np.lexsort((numbers[top], -found))[:asked]
+        top, found = top[order], found[order]
         best: dict[int, float] = {}
-        for segment_id, score in zip(owners(numbers[top]), scores[top].tolist(), strict=True):
+        for segment_id, score in zip(owners(numbers[top]), found.tolist(), strict=True):
             best.setdefault(segment_id, score)
         if len(best) >= k or asked >= n_rows:
             return [Hit(segment_id=s, score=v) for s, v in list(best.items())[:k]]

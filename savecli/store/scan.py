@@ -15,6 +15,8 @@ _BLOCK_ROWS = 16_384
 # The query in float16 alone is off by up to 5e-5. Its rounding error, scaled up to stay out of the
 # subnormal numbers, goes through as a second query: the sum is as good as float32.
 _ERROR_SCALE = np.float32(2048)
+# How much longer than one a row of unit norm can be after rounding, and the sum's own rounding.
+_LENGTHENED, _SUMMING = 1.001, 1e-6
 
 
 @functools.cache
@@ -34,6 +36,23 @@ def scan(rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
     for start in range(0, len(rows), _BLOCK_ROWS):
         scores[start : start + _BLOCK_ROWS] = score(rows[start : start + _BLOCK_ROWS])
     return scores
+
+
+def scan_nearly(rows: Rows, query: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """`scan` in half the time: (N,) float32, and how far each may be off.
+
+    The query is rounded to the rows' 16 bits; by Cauchy and Schwarz a cosine moves no further than the query.
+    """
+    kernels = _numkong()
+    if kernels is None:
+        return scan(rows, query), _SUMMING
+    rounded = query.astype(np.float16)
+    scores = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = rows[start : start + _BLOCK_ROWS]
+        scores[start : start + _BLOCK_ROWS] = np.asarray(kernels.cdist(rounded[np.newaxis], block, "dot"))[0]
+    error = float(np.linalg.norm(query - rounded.astype(np.float32)))
+    return scores, _LENGTHENED * error + _SUMMING
 
 
 def scan_some(rows: Rows, numbers: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float32]:

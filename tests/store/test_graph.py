@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from savecli.errors import StoreError
-from savecli.store import Store, graph, scan, searcher, shelf
+from savecli.store import Store, graph, nearest, scan, searcher, shelf
 from savecli.store.graph import GraphError, engine_named
 from savecli.store.records import SEARCH_KINDS
+from savecli.store.vectors import RowView
 
 A, B, C = Path("/v/a.mp4"), Path("/v/b.mp4"), Path("/v/c.mp4")
 ENGINES = pytest.mark.parametrize("engine", ["usearch", "hnswlib"])
@@ -104,6 +105,19 @@ def test_who_searches_once_reads_no_graph_through(built, samples, monkeypatch):
         reader.warm()
         reader.nearest("said", query, 5)
         assert not reader.last_search_exact
+
+
+@ENGINES
+def test_graphs_are_asked_side_by_side_for_the_same_answers(engine, built, samples):
+    with Store.open(built(engine), identity=None, mode="read") as reader:
+        asks = [(kind, query) for query in queries(samples, 3) for kind in SEARCH_KINDS]
+        together = reader.nearest_each(asks, 10)
+        assert not reader.last_search_exact
+        assert together == [reader.nearest(kind, query, 10) for kind, query in asks]
+        assert reader.nearest_each([], 10) == []
+        some = reader.nearest_each([asks[0], asks[1]], 1000)
+        assert reader.last_search_exact, "so many are found faster by scanning"
+        assert [len(hits) for hits in some] == [1000, 1000]
 
 
 @ENGINES
@@ -305,6 +319,28 @@ def test_numkong_and_numpy_agree(samples, monkeypatch):
     np.testing.assert_allclose(scan.scan_some(rows, numbers, query), exact[numbers], atol=5e-7)
     monkeypatch.setattr(scan, "_numkong", lambda: None)
     np.testing.assert_allclose(scan.scan(rows, query), exact, atol=5e-7)
+
+
+def test_a_scan_of_rounded_queries_gives_the_exact_answer(samples):
+    """Among rows that differ less than rounding moves them, the best are the best, in their order."""
+    rng = np.random.default_rng(0)
+    (query,) = samples.unit(rng, 1, 48)
+    cosines = np.linspace(0.7, 0.701, 3000)[:, np.newaxis]
+    across = samples.unit(rng, 3000, 48)
+    across -= (across @ query)[:, np.newaxis] * query
+    across *= np.sqrt(1 - cosines**2) / np.linalg.norm(across, axis=1, keepdims=True)
+    rows = (cosines * query + across).astype(np.float16)
+    exact = scan.scan(rows, query)
+    scores, error = scan.scan_nearly(rows, query)
+    assert np.abs(scores - rows.astype(np.float64) @ query).max() <= error < 5e-4
+    best = np.argsort(-exact, kind="stable")[:40]
+    assert set(np.argsort(-scores)[:80].tolist()) != set(np.argsort(-exact)[:80].tolist()), (
+        "this shows nothing"
+    )
+    view = RowView(path=Path("x"), rows=rows, n_rows=3000, starts=np.array([0]), ends=np.array([3000]))
+    hits = nearest.by_scan(view, query, 40, lambda numbers: numbers.tolist())
+    assert [hit.segment_id for hit in hits] == best.tolist()
+    np.testing.assert_allclose([hit.score for hit in hits], exact[best], atol=5e-7)
 
 
 def test_ef_is_measured(samples, built):
