@@ -11,7 +11,7 @@ from savecli.datatypes import Terms
 from savecli.model import likeness
 from savecli.model.likeness import Example, Likeness
 from savecli.model.score import MODALITIES, Candidates
-from savecli.search.scoring import Answer, sample
+from savecli.search.scoring import Answer, Sample, sample
 from savecli.store import Store
 
 
@@ -21,13 +21,11 @@ class Alike:
 
     Attributes:
         library: a sample of all segments: how alike what is there usually is.
-        n_segments: of the library.
         own: the segments that the example itself is made of; they are no answer to it.
     """
 
     example: Example
-    library: Candidates
-    n_segments: int
+    library: Sample
     own: frozenset[int]
 
     @classmethod
@@ -37,8 +35,7 @@ class Alike:
         own = frozenset(
             s.segment_id for s in segments if s.start_s < example.end_s and s.end_s > example.start_s
         )
-        library, n_segments = sample(store, in_detail=True)
-        return cls(example=example, library=library, n_segments=n_segments, own=own)
+        return cls(example=example, library=sample(store, in_detail=True), own=own)
 
     def answer(self, candidates: Candidates) -> Answer:
         """How segments answer."""
@@ -64,14 +61,14 @@ class Alike:
                 letters=0.0,
                 evidence=dict(zip(MODALITIES, shares.tolist(), strict=True)),
                 usual=found.usual,
-                background=(0.0, 0.0, self.n_segments),
+                background=(0.0, 0.0, self.library.n_segments),
                 score=float(shares.sum()),
             )
             for i, shares in enumerate(found.shares)
         ]
 
     def _found(self, candidates: Candidates) -> Likeness:
-        return likeness.likeness(self.example, candidates, self.library)
+        return likeness.likeness(self.example, candidates, self.library.candidates)
 
 
 def threshold(text: float, *, has_text: bool, has_example: bool) -> float:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from savecli.datatypes import Ask, MediaSpec, Part, Terms
-from savecli.model.score import MODALITIES, TERMS, Background, Candidates, Query, Score, Stack
+from savecli.model.score import MODALITIES, TERMS, Background, Candidates, Query, Score, Stack, Term
 from savecli.model.words import content, mentioned
 from savecli.store import Kind, Store
 
@@ -75,33 +75,50 @@ class Answer:
 
 def read(ask: Ask, store: Store, encoder: QueryEncoder) -> list[Text]:
     """The texts of a query; the background of each is measured on a sample of the whole library."""
-    library, n_segments = sample(store, in_detail=False)
+    library = sample(store, in_detail=False)
     texts = []
     for part, is_against in [(p, False) for p in ask.parts] + [(p, True) for p in ask.against]:
         (query,) = encoder.queries(aimed(part))
-        evidence = encoder.score.evidence(query, library).total
-        background = encoder.score.background(query.aim, evidence, n_segments)
+        usual = library.usual_by(encoder.score, tuple(query.rows))
+        evidence = encoder.score.totals([query], library.candidates, usual)[0]
+        background = encoder.score.background(query.aim, evidence, library.n_segments)
         texts.append(Text(part=part, query=query, background=background, is_against=is_against))
     return texts
 
 
-def sample(store: Store, *, in_detail: bool) -> tuple[Candidates, int]:
-    """Some segments of the library, and how many it has; gathered once for each state of an open store."""
-    kept = _SAMPLES.setdefault(store, {})
-    if in_detail not in kept or kept[in_detail].revision != store.revision:
-        ids, n_segments = store.sample(N_SAMPLE)
-        found = gather(store, ids, in_detail=in_detail)
-        kept[in_detail] = _Sample(store.revision, found, n_segments)
-    return kept[in_detail].candidates, kept[in_detail].n_segments
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample:
+    """Some segments of the library, and what is the same for each query.
 
+    Attributes:
+        revision: of the store that they are from.
+        candidates: the segments.
+        n_segments: how many the library has.
+    """
 
-class _Sample(NamedTuple):
     revision: int
     candidates: Candidates
     n_segments: int
+    _usual: dict[tuple[Term, ...], tuple[Score, Values]] = field(default_factory=dict)
+
+    def usual_by(self, rule: Score, terms: tuple[Term, ...]) -> Values:
+        """`Score.usual` of the segments."""
+        if terms not in self._usual or self._usual[terms][0] is not rule:
+            self._usual[terms] = rule, rule.usual(terms, self.candidates)
+        return self._usual[terms][1]
 
 
-_SAMPLES: WeakKeyDictionary[Store, dict[bool, _Sample]] = WeakKeyDictionary()
+def sample(store: Store, *, in_detail: bool) -> Sample:
+    """Some segments of the library; gathered once for each state of an open store."""
+    kept = _SAMPLES.setdefault(store, {})
+    if in_detail not in kept or kept[in_detail].revision != store.revision:
+        ids, n_segments = store.sample(N_SAMPLE)
+        candidates = gather(store, ids, in_detail=in_detail)
+        kept[in_detail] = Sample(revision=store.revision, candidates=candidates, n_segments=n_segments)
+    return kept[in_detail]
+
+
+_SAMPLES: WeakKeyDictionary[Store, dict[bool, Sample]] = WeakKeyDictionary()
 
 
 def aimed(part: Part) -> Ask:
