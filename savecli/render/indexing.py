@@ -6,6 +6,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -134,6 +135,31 @@ def _stages(footage_s: float, stage_s: Mapping[str, float]) -> str:
     )
 
 
+class _InWork:
+    """How much of a file is done: half of it once it was listened to, where it was."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+        self._heard = 0.0
+        self.n_bytes_done = self.footage_s = 0.0
+
+    def see(self, event: records.Progress) -> None:
+        """Take note of its progress. A file that nobody can look at counts when it is done."""
+        share = event.done_s / event.duration_s if event.duration_s and self._size_bytes else 0.0
+        if event.stage == "hear":
+            self._heard = share = 0.5 * share
+        else:
+            share = self._heard + (1 - self._heard) * share
+        self.n_bytes_done, self.footage_s = share * self._size_bytes, share * event.duration_s
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 class Watch:
     """The progress of an index run: a bar on stderr, always moving, where that is a terminal."""
 
@@ -151,6 +177,7 @@ class Watch:
         self._n_files = self._n_done = self._n_bytes = self._n_bytes_done = 0
         self._footage_s = 0.0
         self._stage_s: defaultdict[str, float] = defaultdict(float)
+        self._in_work: dict[Path, _InWork] = {}
         self._started = time.monotonic()
 
     def __enter__(self) -> Watch:
@@ -176,9 +203,15 @@ class Watch:
             case records.Progress():
                 verb = {"see": "seeing", "hear": "listening"}[event.stage]
                 told = f"{verb} {clock(event.done_s)} of {clock(event.duration_s)}"
+                self._in_work.setdefault(event.path, _InWork(_size_bytes(event.path))).see(event)
                 self._describe(told, plain(event.path.name))
+            case records.Skipped(known=False) if self._n_done < self._n_files:
+                self._n_done += 1
+                self._n_bytes -= _size_bytes(event.path)
+                self._in_work.pop(event.path, None)
             case records.Indexed():
                 self._n_done += 1
+                self._in_work.pop(event.path, None)
                 self._n_bytes_done += event.size_bytes
                 self._footage_s += event.duration_s
                 for stage, seconds in event.stage_s.items():
@@ -190,17 +223,22 @@ class Watch:
         self._bar.update(
             self._task,
             total=max(1, self._n_bytes),
-            completed=self._n_bytes_done,
+            completed=self._bytes_done(),
             description=f"{fitting(self._headway(), room)}\n{fitting(now, room)}",
         )
+
+    def _bytes_done(self) -> float:
+        return self._n_bytes_done + sum(one.n_bytes_done for one in self._in_work.values())
 
     def _headway(self) -> list[str]:
         """What there is to say of the run, what matters most first, as a narrow terminal shows no more."""
         parts = [f"{self._n_done}/{self._n_files}"]
-        if self._footage_s and self._n_bytes_done:
-            rate = self._footage_s / (time.monotonic() - self._started)
+        footage_s = self._footage_s + sum(one.footage_s for one in self._in_work.values())
+        n_bytes_done = self._bytes_done()
+        if footage_s and n_bytes_done:
+            rate = footage_s / (time.monotonic() - self._started)
             # How long the rest is, is known once it is read; until then, as long for its bytes as what was.
-            left_s = max(0.0, self._footage_s * (self._n_bytes / self._n_bytes_done - 1))
+            left_s = max(0.0, footage_s * (self._n_bytes / n_bytes_done - 1))
             longest = max(self._stage_s, key=self._stage_s.__getitem__, default="")
             parts.append(f"{rate:.0f}x real time{f', {longest} takes longest' if longest else ''}")
             parts += [f"ETA {clock(left_s / rate)}", f"{clock(left_s)} of footage left"]

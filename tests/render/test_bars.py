@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from savecli import render
-from savecli.events import Indexed, Planned, Progress, Stepped, Summary, TrainingBegins
+from savecli.events import Indexed, Planned, Progress, Skipped, Stepped, Summary, TrainingBegins
 from savecli.render.basics import fitting, shortened
 
 LONG = Path("/v/a clip with [a] long name of its own, from the summer when all was well, number 13.mp4")
@@ -83,6 +83,26 @@ def test_a_wide_terminal_shows_all_of_it(frame, indexing):
     first, second = frame(200, lambda: indexing(LONG))
     assert first.rstrip().endswith("of footage left  decode 300x, hear 100x, see 400x, store 1200x")
     assert second.rstrip().endswith(f"listening 1:40 of 1:02:05  {LONG.name}")
+
+
+def test_a_single_long_file_moves_the_bar(frame, monkeypatch, tmp_path):
+    long, broken = tmp_path / "long.mp4", tmp_path / "broken.mp4"
+    long.write_bytes(bytes(3000))
+    broken.write_bytes(bytes(1000))
+    clock = iter([0.0, *[100.0] * 9])
+    monkeypatch.setattr("savecli.render.indexing.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    events = [
+        Planned(n_files=2, n_bytes=4000),
+        Skipped(path=broken, reason="it is cut off", hint="copy it again"),
+        Progress(path=long, stage="hear", done_s=7200, duration_s=7200),
+        Progress(path=long, stage="see", done_s=3600, duration_s=7200),
+        Summary(n_indexed=1, n_unchanged=0, n_moved=0, n_skipped=1, footage_s=7200, elapsed_s=10),
+    ]
+    first, second = frame(120, lambda: render.index_table(events))
+    assert re.match(
+        r"[\u2800-\u28ff] ━{15}[╸╺]━{4} 1/2  54x real time  ETA 0:33  (29:59|30:00) of footage", first
+    )
+    assert second.strip() == "seeing 1:00:00 of 2:00:00  long.mp4"
 
 
 @pytest.mark.parametrize("columns", [10, 24, 40, 60])
