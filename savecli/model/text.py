@@ -117,9 +117,10 @@ class TextEncoder:
         # One product for all texts, not one for each, and few rows on the right: there BLAS copies them and
         # not the weights.
         flat = x.reshape(-1, x.shape[-1])
+        bias = self._weights[f"{name}.bias"]
         product = (self._weights[f"{name}.weight"] @ flat.T).T
-        result: NDArray[np.float32] = np.add(product, self._weights[f"{name}.bias"], order="C")
-        return result.reshape(*x.shape[:-1], -1)
+        result: NDArray[np.float32] = np.add(product, bias, order="C")
+        return result.reshape(*x.shape[:-1], len(bias))
 
     def _norm(self, x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
         return layer_norm(

@@ -99,9 +99,9 @@ class UsearchGraph:
         self._lock = Lock()
 
     def add(self, numbers: RowNumbers, rows: Rows) -> None:
-        # Threads that add at once can leave a row that no search reaches
-        # (https://github.com/unum-cloud/USearch/issues/735): some of 1,200 in one graph of sixty, .03 % of
-        # 60,000 (benchmarks/RESULTS.md). All ways lead over the first ones: one thread adds them.
+        # Threads that add at once can leave rows that no search reaches: some of 1,200 in one graph of sixty,
+        # .03 % of 60,000 (benchmarks/RESULTS.md, https://github.com/unum-cloud/USearch/issues/735). One takes
+        # longer, so it adds only the first rows alone: in a small graph each one counts.
         threads = 0 if len(self.index) else 1
         try:
             self.index.add(numbers.astype(np.uint64), rows, threads=threads)

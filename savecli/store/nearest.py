@@ -19,6 +19,7 @@ Owners = Callable[[RowNumbers], list[int]]
 
 _DEAD_SHARE_FOR_GRAPH = 0.3
 _LARGEST_SHARE_OF_GRAPH = 4
+_FEW = 2048
 
 
 class Proposer:
@@ -38,7 +39,7 @@ class Proposer:
 
     def ask_ahead(self, k: int, threads: Executor) -> None:
         """Lets another thread search for what `by_graph` asks first."""
-        count = _asked_first(k)
+        count = asked_first(k)
         self._ahead = count, threads.submit(self._search, count)
 
     def ask(self, count: int) -> RowNumbers:
@@ -68,10 +69,12 @@ def by_scan(view: RowView, query: Query, k: int, owners: Owners) -> list[Hit]:
     for start, end in zip(dead_starts.tolist(), view.starts.tolist(), strict=False):
         scores[start:end] = -np.inf
 
-    def exactly(numbers: RowNumbers) -> NDArray[np.float32]:
-        return scan_some(view.rows, numbers, query)
-
     numbers = np.arange(view.end, dtype=np.int64)
+
+    def exactly(some: RowNumbers) -> NDArray[np.float32]:
+        every = len(some) == len(numbers)
+        return scan(view.rows[: view.end], query) if every else scan_some(view.rows, some, query)
+
     return _best_segments(numbers, scores, min(k, view.n_live), owners, error, exactly)
 
 
@@ -90,24 +93,32 @@ def is_spent(view: RowView) -> bool:
     return view.n_live < (1 - _DEAD_SHARE_FOR_GRAPH) * view.n_rows
 
 
+def is_much(k: int, covered: int) -> bool:
+    """Whether the `k` nearest segments may be so large a part of a graph that a scan finds them sooner."""
+    return asked_first(k) > covered // _LARGEST_SHARE_OF_GRAPH
+
+
+def asked_first(k: int) -> int:
+    """How many rows a graph is asked for first: a segment may have several."""
+    return max(64, 2 * k)
+
+
 def by_graph(view: RowView, proposer: Proposer, query: Query, k: int, owners: Owners) -> list[Hit] | None:
     """The nearest segments, from what a graph proposes and a scan of the rows behind it.
 
-    Returns None where the graph is no help: many rows are dead, or `k` is a large part of it.
+    Returns None where the graph is no help: more and more rows would have to be asked for.
 
     Raises:
         GraphError: the engine gave up, or the graph is not over these rows.
         StoreError: the vector file has lost rows.
     """
     view.require(view.end)
-    if is_spent(view):
-        return None
     covered = proposer.entry.n_rows
     tail = np.arange(covered, view.end, dtype=np.int64)
     is_alive = view.alive(tail)
     # Gathering living rows would take longer than looking at the dead ones too.
     tail, tail_scores = tail[is_alive], scan(view.rows[covered : view.end], query)[is_alive]
-    asked = _asked_first(k)
+    asked = asked_first(k)
     while asked <= covered // _LARGEST_SHARE_OF_GRAPH:
         found = proposer.ask(asked)
         scores = scan_some(view.rows, found, query)
@@ -121,10 +132,6 @@ def by_graph(view: RowView, proposer: Proposer, query: Query, k: int, owners: Ow
             return hits
         asked *= 4
     return None
-
-
-def _asked_first(k: int) -> int:
-    return max(64, 2 * k)
 
 
 def _best_segments(
@@ -146,7 +153,10 @@ def _best_segments(
         top = top[np.isfinite(scores[top])]
         found = scores[top]
         if exactly is not None:
-            top = np.flatnonzero(scores >= found.min(initial=np.inf) - 2 * error)
+            top = np.flatnonzero(np.isfinite(scores) & (scores >= found.min(initial=np.inf) - 2 * error))
+            if len(top) > max(8 * asked, _FEW):  # many are alike, as silence is: score all of them once
+                scores, exactly = np.where(np.isfinite(scores), exactly(numbers), scores), None
+                continue
             found = exactly(numbers[top])
         order = np.lexsort((numbers[top], -found))[:asked]
         top, found = top[order], found[order]

@@ -233,7 +233,7 @@ class Reader:
 
     @property
     def last_search_lacked_graph(self) -> bool:
-        """Whether it looked at every row because no graph fits them, though one would pay."""
+        """Whether it looked at every row of a kind because no graph fits them, though one would pay."""
         return self._searcher.last_search_lacked_graph
 
     def graphs(self) -> list[StoredGraph]:

@@ -46,9 +46,9 @@ class Searcher:
     """Searches one store.
 
     Attributes:
-        last_search_exact: whether the last `nearest` looked at every row that it should.
-        last_search_lacked_graph: whether it did so because no graph fits the rows, of which there are so many
-            that one would pay.
+        last_search_exact: whether the last search for the nearest looked at every row that it should.
+        last_search_lacked_graph: whether it did so for some kind because no graph fits its rows, of which
+            there are so many that one would pay.
     """
 
     def __init__(self, catalog: Catalog, views: Views, shelf: Shelf) -> None:
@@ -80,9 +80,9 @@ class Searcher:
         if within is None:
             return self.nearest_each([(kind, query)], k, videos=videos)[0]
         with self._views.snapshot():
-            self._begin([query])
-            view = self._views.of(kind)
-            return self._among(kind, view, query, k, within) if k > 0 and view.n_live else []
+            self.last_search_exact, self.last_search_lacked_graph = True, False
+            view = self._view(kind, query, k)
+            return self._among(kind, view, query, k, within) if view else []
 
     def nearest_each(
         self,
@@ -93,30 +93,37 @@ class Searcher:
     ) -> list[list[Hit]]:
         """See `Store.nearest_each`."""
         with self._views.snapshot(), ThreadPoolExecutor() as threads:
-            self._begin([query for _, query in asks])
-            if k <= 0:
-                return [[] for _ in asks]
-            if videos is not None:
-                return [self._of_videos(kind, self._views.of(kind), query, k, videos) for kind, query in asks]
-            proposers = [self._proposer(kind, query) for kind, query in asks]
-            for proposer in proposers:
-                if proposer and len(asks) > 1:
-                    proposer.ask_ahead(k, threads)
-            found = []
-            for (kind, query), proposer in zip(asks, proposers, strict=True):
-                hits = self._by_graph(kind, proposer, query, k) if proposer else None
-                found.append(self._by_scan(kind, query, k) if hits is None else hits)
+            self.last_search_exact, self.last_search_lacked_graph = True, False
+            views = [self._view(kind, query, k) for kind, query in asks]
+            if videos is None:
+                proposers = [
+                    self._proposer(kind, view, query, k) if view else None
+                    for (kind, query), view in zip(asks, views, strict=True)
+                ]
+                for proposer in proposers:
+                    if proposer and len(asks) > 1:
+                        proposer.ask_ahead(k, threads)
+            found: list[list[Hit]] = []
+            for number, ((kind, query), view) in enumerate(zip(asks, views, strict=True)):
+                if view is None:
+                    found.append([])
+                elif videos is not None:
+                    found.append(self._of_videos(kind, view, query, k, videos))
+                else:
+                    found.append(self._of_all(kind, view, query, k, proposers[number]))
             return found
 
-    def _begin(self, queries: Iterable[NDArray[np.float32]]) -> None:
-        self.last_search_exact = True
-        self.last_search_lacked_graph = False
-        for query in queries:
-            if self._views.dim and query.shape != (self._views.dim,):
-                raise StoreError(
-                    f"the query has shape {query.shape}, the store's rows have {self._views.dim} numbers",
-                    hint="use the model that the store was made with",
-                )
+    def _view(self, kind: SearchKind, query: NDArray[np.float32], k: int) -> RowView | None:
+        """The rows of a kind, or None where nothing of them is asked or there is none."""
+        view = self._views.of(kind)
+        if k <= 0 or not view.n_live:
+            return None
+        if query.shape != (self._views.dim,):
+            raise StoreError(
+                f"the query has shape {query.shape}, the store's rows have {self._views.dim} numbers",
+                hint="use the model that the store was made with",
+            )
+        return view
 
     def rows(self, kind: Kind, ids: Iterable[int]) -> dict[int, NDArray[np.float32]]:
         """See `Store.rows`."""
@@ -169,33 +176,40 @@ class Searcher:
         numbers = np.concatenate([np.arange(s, e) for s, e in zip(starts, ends, strict=True)] or [starts])
         return nearest.by_scan_of(view, numbers, query, k, self._owners(kind)) if len(numbers) else []
 
-    def _proposer(self, kind: SearchKind, query: NDArray[np.float32]) -> Proposer | None:
+    def _proposer(
+        self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int
+    ) -> Proposer | None:
         """The graph to be asked, where one is there and pays."""
-        view = self._views.of(kind)
         if view.n_live < GRAPH_MIN_ROWS or not self._shelf.pays(kind):
             return None
         if self._n_scans[kind] < SCANS_BEFORE_GRAPH:
             self._n_scans[kind] += 1
             return None
         found = self._shelf.newest(kind, self._views.dim)
-        self.last_search_lacked_graph |= found is None or nearest.is_spent(view)
-        return None if found is None else Proposer(*found, query)
-
-    def _by_graph(
-        self, kind: SearchKind, proposer: Proposer, query: NDArray[np.float32], k: int
-    ) -> list[Hit] | None:
-        try:
-            hits = nearest.by_graph(self._views.of(kind), proposer, query, k, self._owners(kind))
-        except GraphError:
-            self._shelf.drop(proposer.entry)
+        if found is None or nearest.is_spent(view):
             self.last_search_lacked_graph = True
             return None
-        self.last_search_exact &= hits is None
-        return hits
+        entry, graph = found
+        return None if nearest.is_much(k, entry.n_rows) else Proposer(entry, graph, query)
 
-    def _by_scan(self, kind: SearchKind, query: NDArray[np.float32], k: int) -> list[Hit]:
-        view = self._views.of(kind)
-        return nearest.by_scan(view, query, k, self._owners(kind)) if view.n_live else []
+    def _of_all(
+        self,
+        kind: SearchKind,
+        view: RowView,
+        query: NDArray[np.float32],
+        k: int,
+        proposer: Proposer | None,
+    ) -> list[Hit]:
+        owners = self._owners(kind)
+        try:
+            hits = nearest.by_graph(view, proposer, query, k, owners) if proposer else None
+        except GraphError:
+            assert proposer is not None  # noqa: S101 - it is what failed
+            self._shelf.drop(proposer.entry)
+            self.last_search_lacked_graph = True
+            hits = None
+        self.last_search_exact &= hits is None
+        return nearest.by_scan(view, query, k, owners) if hits is None else hits
 
     def _owners(self, kind: SearchKind) -> Owners:
         def owners(numbers: RowNumbers) -> list[int]:

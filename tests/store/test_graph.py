@@ -343,6 +343,30 @@ def test_a_scan_of_rounded_queries_gives_the_exact_answer(samples):
     np.testing.assert_allclose([hit.score for hit in hits], exact[best], atol=5e-7)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_scan_of_rows_that_are_all_alike_or_damaged(samples):
+    rng = np.random.default_rng(0)
+    query, same = samples.unit(rng, 2, 48)
+    rows = np.tile(same, (9000, 1)).astype(np.float16)
+    rows[4000:4030] = samples.unit(rng, 30, 48)
+    rows[8000:8002] = query
+    rows[77, 3] = np.copysign(np.inf, query[3])  # a flipped bit
+    exact = rows.astype(np.float32) @ query
+    view = RowView(
+        path=Path("x"), rows=rows, n_rows=9000, starts=np.array([0, 4000]), ends=np.array([3000, 9000])
+    )
+    for n_each in (1, 50, 4000):
+        owners = np.arange(9000) // n_each
+        hits = nearest.by_scan(view, query, 12, lambda numbers: owners[numbers].tolist())  # noqa: B023
+        alive = np.r_[0:77, 78:3000, 4000:9000]
+        best = {}
+        for number in alive[np.argsort(-exact[alive], kind="stable")].tolist():
+            best.setdefault(int(owners[number]), float(exact[number]))
+        wanted = list(best.items())[:12]
+        assert [hit.segment_id for hit in hits][:2] == [segment for segment, _ in wanted][:2]
+        np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in wanted], atol=5e-7)
+
+
 def test_ef_is_measured(samples, built):
     with Store.open(built("usearch"), identity=None, mode="read") as reader:
         assert all(entry.ef in shelf._EFS for entry in reader.graphs())
