@@ -45,10 +45,12 @@ class Planned:
 
     Attributes:
         n_files, n_bytes: of the files that are new or changed.
+        sizes: of each of these, bytes.
     """
 
     n_files: int
     n_bytes: int
+    sizes: Mapping[Path, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,7 +120,8 @@ def index(
     started = time.perf_counter()
     counts = _Counts()
     plan = yield from _compare(options, store, counts, look())
-    yield Planned(n_files=len(plan.todo), n_bytes=sum(found.size_bytes for found in plan.todo))
+    sizes = {found.path: found.size_bytes for found in plan.todo}
+    yield Planned(n_files=len(plan.todo), n_bytes=sum(sizes.values()), sizes=sizes)
     yield from _read_all(plan, options, store, open_pipeline, counts, look)
     store.maybe_rebuild()
     lost = None if options.retry_failed else _losses(options, plan, store, look, now)

@@ -136,28 +136,32 @@ def _stages(footage_s: float, stage_s: Mapping[str, float]) -> str:
 
 
 class _InWork:
-    """How much of a file is done: half of it once it was listened to, where it was."""
+    """A file that is being read, and how much of the time that it takes is over.
 
-    def __init__(self, size_bytes: int) -> None:
+    It is listened to before it is looked at. How long the second takes is told by its own pace, but until it
+    begins only by other files.
+
+    Args:
+        size_bytes: of the file.
+        now: seconds.
+    """
+
+    def __init__(self, size_bytes: int, now: float) -> None:
         self._size_bytes = size_bytes
-        self._heard = 0.0
+        self._begun = self._heard = now
         self.n_bytes_done = self.footage_s = 0.0
 
-    def see(self, event: records.Progress) -> None:
-        """Take note of its progress. A file that nobody can look at counts when it is done."""
-        share = event.done_s / event.duration_s if event.duration_s and self._size_bytes else 0.0
+    def see(self, event: records.Progress, now: float, listening: float) -> None:
+        """Take note of its progress; `listening` is the share of their time that others were listened to."""
+        done = min(1.0, event.done_s / event.duration_s) if event.duration_s > 0 else 0.0
+        share = listening * done
         if event.stage == "hear":
-            self._heard = share = 0.5 * share
-        else:
-            share = self._heard + (1 - self._heard) * share
-        self.n_bytes_done, self.footage_s = share * self._size_bytes, share * event.duration_s
-
-
-def _size_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+            self._heard = now
+        elif done and now > self._heard:
+            left_s = (now - self._heard) * (1 / done - 1)
+            share = (now - self._begun) / (now - self._begun + left_s)
+        self.n_bytes_done = share * self._size_bytes
+        self.footage_s = share * event.duration_s if self._size_bytes else 0.0
 
 
 class Watch:
@@ -177,6 +181,7 @@ class Watch:
         self._n_files = self._n_done = self._n_bytes = self._n_bytes_done = 0
         self._footage_s = 0.0
         self._stage_s: defaultdict[str, float] = defaultdict(float)
+        self._sizes: dict[Path, int] = {}
         self._in_work: dict[Path, _InWork] = {}
         self._started = time.monotonic()
 
@@ -199,23 +204,35 @@ class Watch:
         match event:
             case records.Planned():
                 self._n_files, self._n_bytes = event.n_files, event.n_bytes
+                self._sizes = dict(event.sizes)
                 self._describe("loading models" if event.n_files else "nothing new")
             case records.Progress():
                 verb = {"see": "seeing", "hear": "listening"}[event.stage]
                 told = f"{verb} {clock(event.done_s)} of {clock(event.duration_s)}"
-                self._in_work.setdefault(event.path, _InWork(_size_bytes(event.path))).see(event)
+                self._note(event)
                 self._describe(told, plain(event.path.name))
-            case records.Skipped(known=False) if self._n_done < self._n_files:
-                self._n_done += 1
-                self._n_bytes -= _size_bytes(event.path)
-                self._in_work.pop(event.path, None)
             case records.Indexed():
+                self._end(event.path)
                 self._n_done += 1
-                self._in_work.pop(event.path, None)
                 self._n_bytes_done += event.size_bytes
                 self._footage_s += event.duration_s
                 for stage, seconds in event.stage_s.items():
                     self._stage_s[stage] += seconds
+            case records.Skipped() | records.Moved() | records.Unchanged() if event.path in self._sizes:
+                self._n_done += 1
+                self._n_bytes -= self._end(event.path)
+
+    def _note(self, event: records.Progress) -> None:
+        now = time.monotonic()
+        if event.path not in self._in_work:
+            self._in_work[event.path] = _InWork(self._sizes.get(event.path, 0), now)
+        listening = self._stage_s.get("hear", 0.0) / max(sum(self._stage_s.values()), 1e-9)
+        self._in_work[event.path].see(event, now, listening)
+
+    def _end(self, path: Path) -> int:
+        """A file is done with; its size, if it was planned."""
+        self._in_work.pop(path, None)
+        return self._sizes.pop(path, 0)
 
     def _describe(self, current: str, name: str = "") -> None:
         room = self._bar.console.width - BESIDE_BAR
@@ -236,7 +253,7 @@ class Watch:
         footage_s = self._footage_s + sum(one.footage_s for one in self._in_work.values())
         n_bytes_done = self._bytes_done()
         if footage_s and n_bytes_done:
-            rate = footage_s / (time.monotonic() - self._started)
+            rate = footage_s / max(time.monotonic() - self._started, 1e-9)
             # How long the rest is, is known once it is read; until then, as long for its bytes as what was.
             left_s = max(0.0, footage_s * (self._n_bytes / n_bytes_done - 1))
             longest = max(self._stage_s, key=self._stage_s.__getitem__, default="")

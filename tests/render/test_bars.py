@@ -85,24 +85,29 @@ def test_a_wide_terminal_shows_all_of_it(frame, indexing):
     assert second.rstrip().endswith(f"listening 1:40 of 1:02:05  {LONG.name}")
 
 
-def test_a_single_long_file_moves_the_bar(frame, monkeypatch, tmp_path):
-    long, broken = tmp_path / "long.mp4", tmp_path / "broken.mp4"
-    long.write_bytes(bytes(3000))
-    broken.write_bytes(bytes(1000))
-    clock = iter([0.0, *[100.0] * 9])
-    monkeypatch.setattr("savecli.render.indexing.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    events = [
-        Planned(n_files=2, n_bytes=4000),
-        Skipped(path=broken, reason="it is cut off", hint="copy it again"),
-        Progress(path=long, stage="hear", done_s=7200, duration_s=7200),
-        Progress(path=long, stage="see", done_s=3600, duration_s=7200),
-        Summary(n_indexed=1, n_unchanged=0, n_moved=0, n_skipped=1, footage_s=7200, elapsed_s=10),
-    ]
-    first, second = frame(120, lambda: render.index_table(events))
-    assert re.match(
-        r"[\u2800-\u28ff] ━{15}[╸╺]━{4} 1/2  54x real time  ETA 0:33  (29:59|30:00) of footage", first
+def test_a_single_long_file_moves_the_bar_and_what_is_skipped_is_done(frame, monkeypatch):
+    """It was listened to for 10 s and looked at for 90, a quarter of it: 270 are left of 370."""
+    at = [0.0]
+    monkeypatch.setattr("savecli.render.indexing.time", SimpleNamespace(monotonic=lambda: at[0]))
+    long, broken = Path("/v/long.mp4"), Path("/v/broken.mp4")
+
+    def events():
+        yield Planned(n_files=2, n_bytes=4000, sizes={long: 3000, broken: 1000})
+        yield Skipped(path=broken, reason="it is cut off", hint="copy it again")
+        yield Progress(path=long, stage="hear", done_s=0, duration_s=7200)
+        at[0] = 10.0
+        yield Progress(path=long, stage="hear", done_s=7200, duration_s=7200)
+        at[0] = 100.0
+        yield Progress(path=long, stage="see", done_s=1800, duration_s=7200)
+        yield Summary(n_indexed=1, n_unchanged=0, n_moved=0, n_skipped=1, footage_s=7200, elapsed_s=100)
+
+    first, second = frame(120, lambda: render.index_table(events()))
+    told = re.match(
+        r"[\u2800-\u28ff] (━+)[╸╺]━+ 1/2  19x real time  ETA 4:(29|30)  1:27:34 of footage", first
     )
-    assert second.strip() == "seeing 1:00:00 of 2:00:00  long.mp4"
+    assert told, first
+    assert len(told[1]) == 5
+    assert second.strip() == "seeing 30:00 of 2:00:00  long.mp4"
 
 
 @pytest.mark.parametrize("columns", [10, 24, 40, 60])
