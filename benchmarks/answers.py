@@ -63,7 +63,7 @@ QUERIES = tuple(
 STEPS = {
     "text": [(MiniEncoder, "queries")],
     "luck": [(scoring, "sample")],
-    "nearest": [(Store, "nearest")],
+    "nearest": [(Store, "nearest_each")],
     "rows": [(Store, "stacks")],
     "words": [(Store, "texts_by_segment"), (scoring, "gather"), (flow, "gather"), (names, "look_up")],
     "score": [(Score, "evidence"), (flow._Search, "_answer")],
