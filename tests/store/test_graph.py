@@ -381,8 +381,8 @@ def test_a_graph_that_is_slower_than_a_scan_is_not_asked(engine, samples, tmp_pa
     with Store.open(home, identity=samples.IDENTITY, mode="write") as store:
         samples.add(store, A, samples.many(1, 800))
         samples.add(store, B, samples.many(2, 400))
-        for rows_for_ef, efs in ((250, {4}), (350, {0})):  # of 1,200 rows
-            monkeypatch.setattr(shelf, "_ROWS_FOR_EF", rows_for_ef)
+        for scan_s, efs in ((1e9, {4}), (0.0, {0})):
+            monkeypatch.setattr(shelf, "_scan_s", lambda view, probes: scan_s)  # noqa: B023
             store.rebuild_graphs(engine)
             assert {
                 entry.ef for entry in store.graphs() if entry.generation > len(SEARCH_KINDS) * (efs == {0})
