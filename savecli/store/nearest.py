@@ -68,7 +68,6 @@ def by_scan(view: RowView, query: Query, k: int, owners: Owners) -> list[Hit]:
     dead_starts = np.concatenate([[0], view.ends[:-1]])
     for start, end in zip(dead_starts.tolist(), view.starts.tolist(), strict=False):
         scores[start:end] = -np.inf
-
     numbers = np.arange(view.end, dtype=np.int64)
 
     def exactly(some: RowNumbers) -> NDArray[np.float32]:

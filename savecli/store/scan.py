@@ -14,10 +14,8 @@ from savecli.machine import n_cores
 from savecli.store.vectors import Rows
 
 _BLOCK_ROWS = 16_384
-_BLOCKS_EACH, _MOST_THREADS = (
-    2,
-    4,
-)  # a block takes a millisecond or more, and what there is to gain is memory's pace
+# A block takes a millisecond: less than two for a thread are not worth it, and memory keeps pace with four.
+_BLOCKS_EACH, _MOST_THREADS = 2, 4
 # The query in float16 alone is off by up to 5e-5. Its rounding error, scaled up to stay out of the
 # subnormal numbers, goes through as a second query: the sum is as good as float32.
 _ERROR_SCALE = np.float32(2048)

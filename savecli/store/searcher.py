@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,16 @@ _GATHERED_ROWS = 64
 def _floats() -> NDArray[np.float32]:
     """Each of the 65,536 numbers of 16 bits in 32: numpy converts them one by one, in twice the time."""
     return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+
+
+class _Ask(NamedTuple):
+    """A query (D,) for the `k` nearest segments by the rows of a kind."""
+
+    kind: SearchKind
+    view: RowView
+    query: NDArray[np.float32]
+    k: int
+    owners: Owners
 
 
 class Searcher:
@@ -81,8 +92,8 @@ class Searcher:
             return self.nearest_each([(kind, query)], k, videos=videos)[0]
         with self._views.snapshot():
             self.last_search_exact, self.last_search_lacked_graph = True, False
-            view = self._view(kind, query, k)
-            return self._among(kind, view, query, k, within) if view else []
+            ask = self._ask(kind, query, k)
+            return self._among(ask, within) if ask else []
 
     def nearest_each(
         self,
@@ -94,27 +105,18 @@ class Searcher:
         """See `Store.nearest_each`."""
         with self._views.snapshot(), ThreadPoolExecutor() as threads:
             self.last_search_exact, self.last_search_lacked_graph = True, False
-            views = [self._view(kind, query, k) for kind, query in asks]
-            if videos is None:
-                proposers = [
-                    self._proposer(kind, view, query, k) if view else None
-                    for (kind, query), view in zip(asks, views, strict=True)
-                ]
-                for proposer in proposers:
-                    if proposer and len(asks) > 1:
-                        proposer.ask_ahead(k, threads)
-            found: list[list[Hit]] = []
-            for number, ((kind, query), view) in enumerate(zip(asks, views, strict=True)):
-                if view is None:
-                    found.append([])
-                elif videos is not None:
-                    found.append(self._of_videos(kind, view, query, k, videos))
-                else:
-                    found.append(self._of_all(kind, view, query, k, proposers[number]))
-            return found
+            given = [self._ask(kind, query, k) for kind, query in asks]
+            if videos is not None:
+                return [self._of_videos(ask, videos) if ask else [] for ask in given]
+            proposers = [self._proposer(ask) if ask else None for ask in given]
+            if len(asks) > 1:
+                for proposer in filter(None, proposers):
+                    proposer.ask_ahead(k, threads)
+            pairs = zip(given, proposers, strict=True)
+            return [self._of_all(ask, proposer) if ask else [] for ask, proposer in pairs]
 
-    def _view(self, kind: SearchKind, query: NDArray[np.float32], k: int) -> RowView | None:
-        """The rows of a kind, or None where nothing of them is asked or there is none."""
+    def _ask(self, kind: SearchKind, query: NDArray[np.float32], k: int) -> _Ask | None:
+        """What is asked; None where that is nothing, or there is no row of the kind."""
         view = self._views.of(kind)
         if k <= 0 or not view.n_live:
             return None
@@ -123,7 +125,7 @@ class Searcher:
                 f"the query has shape {query.shape}, the store's rows have {self._views.dim} numbers",
                 hint="use the model that the store was made with",
             )
-        return view
+        return _Ask(kind, view, query, k, self._owners(kind))
 
     def rows(self, kind: Kind, ids: Iterable[int]) -> dict[int, NDArray[np.float32]]:
         """See `Store.rows`."""
@@ -157,59 +159,49 @@ class Searcher:
             np.take(_floats(), halves[numbers[block]], out=gathered[block], mode="clip")
         return gathered
 
-    def _among(
-        self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int, within: Collection[int]
-    ) -> list[Hit]:
-        own = runs.of_segments(self._catalog, kind, within)
+    def _among(self, ask: _Ask, within: Collection[int]) -> list[Hit]:
+        own = runs.of_segments(self._catalog, ask.kind, within)
         if not own:
             return []
         numbers = np.concatenate([np.arange(start, start + n, dtype=np.int64) for _, start, n in own])
-        return nearest.by_scan_of(view, numbers, query, k, self._owners(kind))
+        return nearest.by_scan_of(ask.view, numbers, ask.query, ask.k, ask.owners)
 
-    def _of_videos(
-        self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int, videos: Collection[int]
-    ) -> list[Hit]:
-        starts, ends = runs.of_videos(self._catalog, kind, videos)
-        chosen = replace(view, starts=starts, ends=ends)
-        if chosen.n_live > _SCANNED_WHOLE * view.end:
-            return nearest.by_scan(chosen, query, k, self._owners(kind))
+    def _of_videos(self, ask: _Ask, videos: Collection[int]) -> list[Hit]:
+        starts, ends = runs.of_videos(self._catalog, ask.kind, videos)
+        chosen = replace(ask.view, starts=starts, ends=ends)
+        if chosen.n_live > _SCANNED_WHOLE * ask.view.end:
+            return nearest.by_scan(chosen, ask.query, ask.k, ask.owners)
         numbers = np.concatenate([np.arange(s, e) for s, e in zip(starts, ends, strict=True)] or [starts])
-        return nearest.by_scan_of(view, numbers, query, k, self._owners(kind)) if len(numbers) else []
+        if not len(numbers):
+            return []
+        return nearest.by_scan_of(ask.view, numbers, ask.query, ask.k, ask.owners)
 
-    def _proposer(
-        self, kind: SearchKind, view: RowView, query: NDArray[np.float32], k: int
-    ) -> Proposer | None:
+    def _proposer(self, ask: _Ask) -> Proposer | None:
         """The graph to be asked, where one is there and pays."""
-        if view.n_live < GRAPH_MIN_ROWS or not self._shelf.pays(kind):
+        if ask.view.n_live < GRAPH_MIN_ROWS or not self._shelf.pays(ask.kind):
             return None
-        if self._n_scans[kind] < SCANS_BEFORE_GRAPH:
-            self._n_scans[kind] += 1
+        if self._n_scans[ask.kind] < SCANS_BEFORE_GRAPH:
+            self._n_scans[ask.kind] += 1
             return None
-        found = self._shelf.newest(kind, self._views.dim)
-        if found is None or nearest.is_spent(view):
+        found = self._shelf.newest(ask.kind, self._views.dim)
+        if found is None or nearest.is_spent(ask.view):
             self.last_search_lacked_graph = True
             return None
         entry, graph = found
-        return None if nearest.is_much(k, entry.n_rows) else Proposer(entry, graph, query)
+        return None if nearest.is_much(ask.k, entry.n_rows) else Proposer(entry, graph, ask.query)
 
-    def _of_all(
-        self,
-        kind: SearchKind,
-        view: RowView,
-        query: NDArray[np.float32],
-        k: int,
-        proposer: Proposer | None,
-    ) -> list[Hit]:
-        owners = self._owners(kind)
-        try:
-            hits = nearest.by_graph(view, proposer, query, k, owners) if proposer else None
-        except GraphError:
-            assert proposer is not None  # noqa: S101 - it is what failed
-            self._shelf.drop(proposer.entry)
-            self.last_search_lacked_graph = True
-            hits = None
-        self.last_search_exact &= hits is None
-        return nearest.by_scan(view, query, k, owners) if hits is None else hits
+    def _of_all(self, ask: _Ask, proposer: Proposer | None) -> list[Hit]:
+        if proposer is not None:
+            try:
+                hits = nearest.by_graph(ask.view, proposer, ask.query, ask.k, ask.owners)
+            except GraphError:
+                self._shelf.drop(proposer.entry)
+                self.last_search_lacked_graph = True
+            else:
+                if hits is not None:
+                    self.last_search_exact = False
+                    return hits
+        return nearest.by_scan(ask.view, ask.query, ask.k, ask.owners)
 
     def _owners(self, kind: SearchKind) -> Owners:
         def owners(numbers: RowNumbers) -> list[int]:
