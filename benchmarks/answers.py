@@ -66,7 +66,7 @@ STEPS = {
     "nearest": [(Store, "nearest_each")],
     "rows": [(Store, "stacks")],
     "words": [(Store, "texts_by_segment"), (scoring, "gather"), (flow, "gather"), (names, "look_up")],
-    "score": [(Score, "evidence"), (flow._Search, "_answer")],
+    "score": [(Score, "evidence"), (Score, "totals"), (flow._Search, "_answer")],
     "moments": [
         *((flow._Search, name) for name in ("_scored", "_chosen", "_moment")),
         (moments, "joined"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +37,13 @@ def _numkong() -> ModuleType | None:
 def scan(rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
     """The cosine of each of `rows` (N, D) with `query` (D,), both of unit norm: (N,) float32."""
     kernels = _numkong()
-    score = _Blockwise(kernels, query) if kernels else functools.partial(_numpy_block, query=query)
-    scores = np.empty(len(rows), dtype=np.float32)
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        scores[start : start + _BLOCK_ROWS] = score(rows[start : start + _BLOCK_ROWS])
-    return scores
+    return _by_block(
+        rows, _Blockwise(kernels, query) if kernels else functools.partial(_numpy_block, query=query)
+    )
 
 
 def scan_nearly(rows: Rows, query: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-    """`scan` in half the time and in several threads: (N,) float32, and how far each may be off.
+    """`scan` in half the time: (N,) float32, and how far each may be off.
 
     The query is rounded to the rows' 16 bits; by Cauchy and Schwarz a cosine moves no further than the query.
     """
@@ -51,11 +51,17 @@ def scan_nearly(rows: Rows, query: NDArray[np.float32]) -> tuple[NDArray[np.floa
     if kernels is None:
         return scan(rows, query), _SUMMING
     rounded = query.astype(np.float16)
+    scores = _by_block(rows, lambda block: np.asarray(kernels.cdist(rounded[np.newaxis], block, "dot"))[0])
+    error = float(np.linalg.norm(query - rounded.astype(np.float32)))
+    return scores, _LENGTHENED * error + _SUMMING
+
+
+def _by_block(rows: Rows, score: Callable[[Rows], NDArray[Any]]) -> NDArray[np.float32]:
+    """(N,) float32, the scores of each block of rows; in several threads where there are many."""
     scores = np.empty(len(rows), dtype=np.float32)
 
     def look(start: int) -> None:
-        block = rows[start : start + _BLOCK_ROWS]
-        scores[start : start + _BLOCK_ROWS] = np.asarray(kernels.cdist(rounded[np.newaxis], block, "dot"))[0]
+        scores[start : start + _BLOCK_ROWS] = score(rows[start : start + _BLOCK_ROWS])
 
     starts = range(0, len(rows), _BLOCK_ROWS)
     n_threads = min(n_cores(), _MOST_THREADS, len(starts) // _BLOCKS_EACH)
@@ -65,8 +71,7 @@ def scan_nearly(rows: Rows, query: NDArray[np.float32]) -> tuple[NDArray[np.floa
     else:
         for start in starts:
             look(start)
-    error = float(np.linalg.norm(query - rounded.astype(np.float32)))
-    return scores, _LENGTHENED * error + _SUMMING
+    return scores
 
 
 def scan_some(rows: Rows, numbers: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float32]:
